@@ -1,0 +1,283 @@
+"""Configurations: frozen dataclasses that are pytrees.
+
+Float fields are leaves; everything else (sizes, names, which class) is structure. Two configurations of equal
+structure share one compiled program, and a stack of configurations is what `jax.vmap` sweeps over. A float that must
+stay concrete, because it picks a shape or a branch, is declared `field(..., static=True)`. "Off" is `None`.
+
+`validate` runs on concrete values before anything is traced. It is no `__post_init__`: JAX rebuilds a configuration
+around tracers, which have no values to check.
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+import types
+import typing
+from typing import Any, ClassVar, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class ModelConfig:
+    """Base of every model's configuration; `build(visible)` returns one of the three capabilities of `core`."""
+
+    capability: ClassVar[str]
+    citation: ClassVar[str]
+
+
+class ObjectiveConfig:
+    """Base of every objective's configuration; `build(model)` returns a `core.Objective`."""
+
+    capability: ClassVar[str]
+    citation: ClassVar[str]
+
+
+class OptimizerConfig:
+    """Base of every optimizer's configuration; `build()` returns an `optax.GradientTransformation`."""
+
+
+class ScheduleConfig:
+    """Base of every schedule's configuration; `build()` returns a function from the step to a value."""
+
+
+class DataConfig:
+    """Base of every data source's configuration; `load(data_dir)` returns a `data.Dataset`."""
+
+
+BASES = (ModelConfig, ObjectiveConfig, OptimizerConfig, ScheduleConfig, DataConfig)
+
+
+def field(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str = "",
+    static: bool = False,
+    leaf: bool = False,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    nonempty: bool = False,
+) -> Any:
+    """A dataclass field with its constraints.
+
+    Args:
+        default: the default value; without one the field must be given.
+        help: one line for the command line's help.
+        static: a float that belongs to the structure instead of the leaves.
+        leaf: an integer that belongs to the leaves instead of the structure (a seed).
+        ge, gt, le, lt: bounds on a number, or on every element of a tuple.
+        nonempty: a tuple or a string must have at least one element.
+    """
+    limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    metadata = {"help": help, "static": static, "leaf": leaf, "limits": limits, "nonempty": nonempty}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@functools.cache
+def annotations(cls: type) -> dict[str, Any]:
+    """The resolved annotation of every field of a configuration class."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, or the annotation itself."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def is_config_type(annotation: Any) -> bool:
+    """Whether an annotation is a configuration class or one of the bases."""
+    return isinstance(annotation, type) and (hasattr(annotation, "__config__") or issubclass(annotation, BASES))
+
+
+def _has_leaves(annotation: Any) -> bool:
+    for member in members(annotation):
+        if member is float or is_config_type(member):
+            return True
+        if typing.get_origin(member) is tuple and any(_has_leaves(a) for a in typing.get_args(member)):
+            return True
+    return False
+
+
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(field, dataclasses.field))
+def config(cls: type[T]) -> type[T]:
+    """Make a class a configuration: a frozen dataclass, registered as a pytree whose leaves are its floats."""
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    cls.__config__ = True  # type: ignore[attr-defined]
+    data, meta = [], []
+    for f in dataclasses.fields(cls):  # type: ignore[arg-type]
+        leaf = _has_leaves(annotations(cls)[f.name]) and not f.metadata.get("static", False)
+        leaf = leaf or f.metadata.get("leaf", False)
+        (data if leaf else meta).append(f.name)
+    cls.__leaves__ = frozenset(data)  # type: ignore[attr-defined]
+    jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+    return cls
+
+
+def children(node: Any, path: str = "") -> list[tuple[str, str, Any, Any, dict]]:
+    """(path, name, annotation, value, metadata) of every field of a configuration."""
+    prefix = f"{path}." if path else ""
+    return [
+        (prefix + f.name, f.name, annotations(type(node))[f.name], getattr(node, f.name), dict(f.metadata))
+        for f in dataclasses.fields(node)
+    ]
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words: "an integer", "one of 'tanh', 'relu'", "a tuple of integers"."""
+    if typing.get_origin(annotation) is Literal:
+        return "one of " + ", ".join(repr(a) for a in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        inner = typing.get_args(annotation)
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return f"a tuple, each element {describe(inner[0])}"
+        return "a tuple of " + ", ".join(describe(a) for a in inner)
+    alternatives = members(annotation)
+    if len(alternatives) > 1:
+        return " or ".join(describe(a) for a in alternatives)
+    words = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
+    return words.get(annotation, f"a {getattr(annotation, '__name__', annotation)}")
+
+
+def matches(value: Any, annotation: Any) -> bool:
+    """Whether a value has the annotated type; an integer is a number, a bool is neither."""
+    if len(members(annotation)) > 1:
+        return any(matches(value, a) for a in members(annotation))
+    if typing.get_origin(annotation) is Literal:
+        return any(value == a and type(value) is type(a) for a in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        inner = typing.get_args(annotation)
+        if not isinstance(value, tuple):
+            return False
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return all(matches(v, inner[0]) for v in value)
+        return len(value) == len(inner) and all(matches(v, a) for v, a in zip(value, inner, strict=True))
+    if annotation is type(None):
+        return value is None
+    if annotation is int:
+        # numpy's integers are structure too: they hash and compare like Python's.
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if annotation is float:
+        scalar = isinstance(value, (jax.Array, np.ndarray)) and value.shape == () and value.dtype.kind in "fiu"
+        return (isinstance(value, numbers.Real) and not isinstance(value, bool)) or scalar
+    return isinstance(value, annotation)
+
+
+def _problems(value: Any, annotation: Any, metadata: dict, path: str) -> list[str]:
+    if not matches(value, annotation):
+        hint = " Write a tuple: lists do not hash." if isinstance(value, list) else ""
+        return [f"{path}: got {value!r}, expected {describe(annotation)}.{hint}"]
+    if dataclasses.is_dataclass(value):
+        found = []
+        for child_path, _, child_annotation, child, child_metadata in children(value, path):
+            found += _problems(child, child_annotation, child_metadata, child_path)
+        check = getattr(value, "check", None)
+        if not found and check is not None:
+            found += [f"{path}: {problem}" if path else problem for problem in check()]
+        return found
+    if isinstance(value, tuple):
+        if metadata.get("nonempty") and not value:
+            return [f"{path}: got an empty tuple, expected at least one element."]
+        inner = typing.get_args(next(a for a in members(annotation) if matches(value, a)))
+        inner = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
+        rows = enumerate(zip(value, inner, strict=True))
+        return [p for i, (v, a) in rows for p in _problems(v, a, metadata, f"{path}.{i}")]
+    if isinstance(value, str) and metadata.get("nonempty") and not value:
+        return [f"{path}: got an empty string."]
+    if isinstance(value, (bool, str)) or value is None:
+        return []
+    if not math.isfinite(value):
+        return [f"{path}: got {value!r}, expected a finite number."]
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    limits = {k: v for k, v in metadata.get("limits", {}).items() if v is not None}
+    holds = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
+    if all(holds[k](limit) for k, limit in limits.items()):
+        return []
+    allowed = " and ".join(f"{words[k]} {limit}" for k, limit in limits.items())
+    return [f"{path}: got {value!r}, expected {describe(annotation)}, {allowed}."]
+
+
+def validate(node: T) -> T:
+    """Check types and values of a configuration, and return it.
+
+    A configuration class may add rules between its fields: `check()` returns a list of sentences.
+
+    Raises:
+        ConfigError: naming, for every field that is wrong, its path, its value and what is allowed.
+    """
+    if not hasattr(node, "__config__"):
+        raise ConfigError(f"expected a configuration such as genjax_models.config.Config, got {node!r}.")
+    problems = _problems(node, type(node), {}, "")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return node
+
+
+def canonical(node: T) -> T:
+    """The same configuration with every leaf a strongly typed array.
+
+    A Python int, a Python float and a numpy scalar otherwise have three types under `jax.jit`, and trace three times.
+    """
+
+    def convert(value, metadata):
+        if dataclasses.is_dataclass(value):
+            fields = {f.name: f.metadata for f in dataclasses.fields(value) if f.name in type(value).__leaves__}
+            return dataclasses.replace(value, **{k: convert(getattr(value, k), m) for k, m in fields.items()})
+        if isinstance(value, tuple):
+            return tuple(convert(v, metadata) for v in value)
+        if value is None:
+            return None
+        return jnp.asarray(value, jnp.uint32 if metadata.get("leaf") else jnp.result_type(float))
+
+    return convert(node, {})
+
+
+@config
+class Training:
+    """How long to train, on what batches, and what to do along the way."""
+
+    num_steps: int = field(2000, ge=1, help="updates in all")
+    batch_size: int = field(100, ge=1, help="examples a batch, drawn without replacement within an epoch")
+    evaluate_every: int = field(500, ge=1, help="steps between evaluations on the validation split and checkpoints")
+    chunk: int = field(100, ge=1, help="steps in one compiled call; progress and stop signals come in between")
+    average: float | None = field(
+        None, gt=0, lt=1, help="decay of an exponential moving average of the model's parameters, used to evaluate"
+    )
+    nonfinite: Literal["skip", "stop"] = field(
+        "stop", help="a step whose loss or gradient is not finite: skip that batch, or stop the run"
+    )
+
+
+@config
+class Evaluation:
+    """What the final evaluation measures."""
+
+    num_samples: int = field(1000, ge=1, help="importance samples K a test example for log p(x)")
+    parameters: Literal["best", "latest"] = field(
+        "best", help="evaluate the checkpoint with the best validation bound, or the latest one"
+    )
+
+
+@config
+class Config:
+    """A whole run: everything needed to repeat it, but the folder that the data lies in."""
+
+    model: ModelConfig = field(help="the model, from genjax_models.models")
+    objective: ObjectiveConfig = field(help="the objective, from genjax_models.objectives")
+    optimizer: OptimizerConfig = field(help="the optimizer, from genjax_models.optimizers")
+    data: DataConfig = field(help="the data, from genjax_models.data")
+    training: Training = field(Training(), help="length, batches, averaging, policy for non-finite steps")
+    evaluation: Evaluation = field(Evaluation(), help="the final evaluation on the test split")
+    seed: int = field(
+        0, leaf=True, ge=0, lt=2**32, help="seeds parameters, batches and noise; no part of the compiled program"
+    )

@@ -1,0 +1,147 @@
+"""The contract between models, objectives and training.
+
+A directed generative model is a distribution p(x, z), drawn from top to bottom, and perhaps a recognition
+distribution q(z | x) that guesses the latents of an example. What a model can compute decides what can be done with it:
+
+    LatentVariableModel   p: draw (z, x), log p(x, z).   q: draw z given x, log q(z | x).
+    LikelihoodModel       draw x, log p(x).
+    ImplicitModel         draw x.
+
+Each is a tuple of pure functions on ONE example; `jax.vmap` makes particles, batches and seeds of them. An objective
+turns a model into a number in nats per example with a gradient for each parameter group, and a training step is a
+sequence of phases, each of which follows one objective's gradient on one group.
+
+Throughout: K particles, B batch, D visible units; log-probabilities are nats per example, summed over dimensions.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import optax
+
+Key = jax.Array  # a typed key, from jax.random.key
+Scalar = jax.Array  # shape ()
+X = jax.Array  # one example, [D]
+Context = Any  # what the model is given besides: class, mask, length, order; a pytree, () where there is none
+Latents = Any  # a pytree with one entry per latent group: a layer, a time step
+Params = Mapping[str, Any]  # by group: {"generative": ..., "recognition": ...[, "shared": ...]}
+Terms = Any  # a pytree of scalars in nats, whose sum is a log-probability
+Metrics = dict[str, Scalar]
+
+
+class Joint(NamedTuple):
+    """log p(x, z) by its terms, in nats."""
+
+    likelihood: Scalar  # log p(x | z)
+    prior: tuple[Scalar, ...]  # a term per latent group, log p(z_i | the groups above it)
+
+
+def total(terms: Terms) -> Scalar:
+    """The log-probability that terms make up: their sum."""
+    first, *rest = jax.tree.leaves(terms)
+    return sum(rest, first)
+
+
+class LatentVariableModel(NamedTuple):
+    """p(x, z) with a recognition distribution q(z | x): belief nets, Helmholtz machines, variational autoencoders.
+
+    Every function is pure and takes one example x of shape [D] and a context c.
+    """
+
+    name: str  # for messages
+    init: Callable[..., Params]  # (key, x, c) -> params; of x and c only shapes and types matter
+    sample_joint: Callable[..., tuple[Latents, X]]  # (params, key, c) -> (z, x), ancestral: z from the top, then x
+    propose: Callable[
+        ..., tuple[Latents, Terms]
+    ]  # (params, key, x, c) -> z ~ q(. | x) with its log_posterior, one pass
+    log_joint: Callable[..., Joint]  # (params, z, x, c) -> log p(x, z)
+    log_posterior: Callable[..., tuple[Scalar, ...]]  # (params, z, x, c) -> log q(z | x), a term per group as sampled
+    reparameterized: bool  # whether z of `propose` carries gradients; its terms then are those along the moving z
+    support: Literal["real", "binary"]  # the values a latent takes
+    decode: Callable[..., X]  # (params, z, c) -> E[x | z], for pictures
+    # What only some objectives can use; None where the model has no such thing.
+    kl: Callable[..., tuple[Scalar, ...]] | None = None  # (params, x, c) -> KL(q(z | x) || p(z)) by group, closed form
+
+
+class LikelihoodModel(NamedTuple):
+    """p(x) in closed form: auto-regressive nets, invertible generators."""
+
+    name: str
+    init: Callable[..., Params]  # (key, x, c) -> params
+    sample: Callable[..., X]  # (params, key, c) -> x
+    log_prob: Callable[..., Scalar]  # (params, x, c) -> log p(x)
+
+
+class ImplicitModel(NamedTuple):
+    """A sampler with no density: adversarial and moment-matching generators."""
+
+    name: str
+    init: Callable[..., Params]  # (key, x, c) -> params
+    sample: Callable[..., X]  # (params, key, c) -> x
+
+
+class Batch(NamedTuple):
+    """B examples with their contexts; wherever a batch is taken, a bare array x stands for `Batch(x)`."""
+
+    x: jax.Array  # [B, D]
+    context: Context = ()  # leaves [B, ...]
+
+
+def as_batch(batch: Any) -> Batch:
+    """`Batch(x)` of a bare array; a `Batch` as it is."""
+    return batch if isinstance(batch, Batch) else Batch(batch)
+
+
+class Trainable(NamedTuple):
+    """What an objective differentiates: the model's parameters by group, and the objective's own."""
+
+    model: Params
+    own: Any = ()
+
+
+class Objective(NamedTuple):
+    """A quantity to minimize, printed as a paper would: minus the bound, in nats per example, with its gradient.
+
+    The value is never rescaled; the gradient is the estimator's, which need not be the value's derivative. Like an
+    optax transformation an objective may own parameters (a baseline network) and state (running moments).
+    """
+
+    init: Callable[..., tuple[Any, Any]]  # (key, params, batch) -> (own parameters, state); () and () for most
+    loss: Callable[
+        ..., tuple[Scalar, tuple[Any, Metrics]]
+    ]  # (trainable, state, key, batch, step) -> (loss, (state, m))
+
+
+class Phase(NamedTuple):
+    """A part of a training step: one objective's gradient, followed on one parameter group.
+
+    The objective's own parameters are trained in its phase, with the group.
+    """
+
+    objective: Objective
+    group: str | tuple[str, ...] | None  # groups of the model's parameters; None for all of them
+    optimizer: optax.GradientTransformation
+    repeats: int = 1  # updates in this phase, each on a fresh batch
+
+
+class TrainState(NamedTuple):
+    """What the next training step needs, and a checkpoint holds."""
+
+    step: jax.Array  # int32: steps taken, skipped ones included
+    key: Key  # the run's key; step t draws from fold_in(key, t)
+    params: Params  # the model's
+    own: tuple[Any, ...]  # per phase: the objective's own parameters
+    objective: tuple[Any, ...]  # per phase: the objective's state
+    optimizer: tuple[Any, ...]  # per phase: the optimizer's state
+    average: Params | None  # moving average of params, None where none is kept
+    nonfinite: jax.Array  # int32: updates that were put back because they were not finite
+    halted: jax.Array  # bool: a non-finite update came under the policy "stop"
+
+
+class TrainStep(NamedTuple):
+    """What `make_train_step` returns."""
+
+    init: Callable[..., TrainState]  # (key, params, batch) -> state
+    step: Callable[..., tuple[TrainState, Metrics]]  # (state, batch) -> (state, metrics)
+    batches: int  # batches a step takes; more than one come stacked on a leading axis

@@ -1,0 +1,27 @@
+"""Data sources: configurations whose `load(data_dir)` returns a `Dataset`."""
+
+from genjax_models.data.arrays import Arrays
+from genjax_models.data.binarized_mnist import BinarizedMNIST
+from genjax_models.data.dataset import Binarization, Dataset, Support, binarize, check, evaluation_subset
+from genjax_models.data.digits import Digits
+from genjax_models.data.download import fetch
+from genjax_models.data.folder import data_folder
+from genjax_models.data.mnist import MNIST
+
+SOURCES: dict[str, type] = {"digits": Digits, "mnist": MNIST, "binarized_mnist": BinarizedMNIST, "arrays": Arrays}
+
+__all__ = [
+    "MNIST",
+    "SOURCES",
+    "Arrays",
+    "Binarization",
+    "BinarizedMNIST",
+    "Dataset",
+    "Digits",
+    "Support",
+    "binarize",
+    "check",
+    "data_folder",
+    "evaluation_subset",
+    "fetch",
+]

@@ -1,0 +1,202 @@
+"""A data set in three splits, and how intensities become zeros and ones.
+
+Every draw here is by `numpy.random.RandomState`: its stream is frozen for good, so the splits and the fixed
+binarizations are the same under every version of numpy.
+"""
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models.errors import DataError
+
+Support = Literal["binary", "unit", "real"]
+Binarization = Literal["threshold", "fixed", "dynamic", "none"]
+BINARIZATION_HELP = (
+    "threshold: 1 above 0.5; fixed: one Bernoulli draw for good; dynamic: a new draw at every training step; "
+    "none: keep the intensities"
+)
+
+SPLIT_SEED = 0
+# One stream a split, so that a split's draw does not depend on the sizes of the others.
+BINARIZATION_SEEDS = {"train": 1, "validation": 2, "test": 3}
+
+
+class Dataset(NamedTuple):
+    """Three splits, each [N, D], and what the model sees of them.
+
+    `train`, `validation` and `test` are uint8 in {0, 1}, or float32. `support` is about the values that the model is
+    trained on: under dynamic binarization `train` holds intensities and `support` is "binary". `image_shape` is
+    (H, W) or (H, W, C) with product D, or None for rows that are no images.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    support: Support
+    image_shape: tuple[int, ...] | None
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether every training step must pass its batch through `binarize`."""
+        return self.support == "binary" and self.train.dtype.kind == "f"
+
+
+def splits(data: Dataset) -> dict[str, np.ndarray]:
+    """The three arrays by name."""
+    return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+def require_finite(x: np.ndarray, name: str) -> None:
+    """Raise DataError if `x`, of any shape, holds NaN or infinity; the message has their count and the first index."""
+    # min and max pass NaN on, and need no mask as large as the data.
+    if x.size == 0 or x.dtype.kind != "f" or (math.isfinite(x.min()) and math.isfinite(x.max())):
+        return
+    bad = ~np.isfinite(x)
+    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), x.shape))
+    raise DataError(
+        f"{name}: {int(bad.sum())} of {x.size} values are NaN or infinite (as float32), the first {x[first]} at index "
+        f"{first}; expected finite numbers. Remove those rows, or fill in the values."
+    )
+
+
+def require_unit(x: np.ndarray, name: str, support: str) -> None:
+    """Raise DataError if `x` holds a value outside [0, 1]; the message has their count, the minimum and the maximum."""
+    low, high = x.min(), x.max()
+    if low >= 0 and high <= 1:
+        return
+    count = int(((x < 0) | (x > 1)).sum())
+    raise DataError(
+        f"{name}: {count} of {x.size} values are outside [0, 1] (minimum {low:g}, maximum {high:g}); expected "
+        f"intensities in [0, 1] for {support} data. Scale them first, for example by (x - min) / (max - min), or by "
+        "x / 255 for bytes."
+    )
+
+
+def check(data: Dataset, source: str = "data") -> Dataset:
+    """Check a data set, and return it.
+
+    Raises:
+        DataError: an empty split, a rank other than 2, splits of different D, a dtype other than float32 and uint8, a
+            value that is not finite or outside the support, an `image_shape` whose product is not D.
+    """
+    if data.support not in get_args(Support):
+        raise DataError(f"{source}: got support {data.support!r}, expected one of {', '.join(get_args(Support))}.")
+    width = data.train.shape[-1] if data.train.ndim == 2 else None
+    for split_name, x in splits(data).items():
+        name = f"{source}, {split_name} split"
+        if x.ndim != 2:
+            raise DataError(f"{name}: got shape {x.shape}, expected [N, D]. Flatten every example to one row.")
+        if 0 in x.shape:
+            raise DataError(f"{name}: is empty, shape {x.shape}; expected at least one row and one column.")
+        if x.shape[1] != width:
+            raise DataError(
+                f"{name}: has D = {x.shape[1]} columns, but train has {width}; expected the same in all three splits. "
+                "Give all splits the same columns."
+            )
+        dtypes = ("uint8", "float32") if data.support == "binary" else ("float32",)
+        if x.dtype not in dtypes:
+            raise DataError(
+                f"{name}: got dtype {x.dtype}, expected {' or '.join(dtypes)} for support {data.support!r}. Convert "
+                "it by astype."
+            )
+        require_finite(x, name)
+        if data.support != "real":
+            require_unit(x, name, data.support)
+        # The training split may hold intensities for dynamic binarization; what is evaluated may not.
+        if data.support == "binary" and split_name != "train":
+            between = int(((x != 0) & (x != 1)).sum())
+            if between:
+                raise DataError(
+                    f"{name}: {between} of {x.size} values are neither 0 nor 1; expected zeros and ones for binary "
+                    "data. Binarize this split once."
+                )
+    if data.image_shape is not None and math.prod(data.image_shape) != width:
+        raise DataError(
+            f"{source}: image_shape {data.image_shape} has {math.prod(data.image_shape)} pixels, but every row has "
+            f"{width} values. Give a shape whose product is {width}."
+        )
+    return data
+
+
+def split(x: np.ndarray, validation: int, test: int, seed: int = SPLIT_SEED) -> tuple[np.ndarray, ...]:
+    """(train, validation, test) rows of `x` [N, ...] by a permutation that depends only on N and `seed`.
+
+    Raises:
+        DataError: a split would be empty.
+    """
+    train = len(x) - validation - test
+    if min(train, validation, test) < 1:
+        raise DataError(
+            f"{len(x)} rows cannot be split into {train} for training, {validation} for validation and {test} for "
+            "test; expected at least one in each. Give more rows, or other fractions."
+        )
+    order = np.random.RandomState(seed).permutation(len(x))
+    first, second = train, train + validation
+    return x[order[:first]], x[order[first:second]], x[order[second:]]
+
+
+def evaluation_subset(x: np.ndarray, count: int | None, seed: int = 0) -> np.ndarray:
+    """`count` rows of `x` [N, ...] by a fixed random permutation; `x` itself if `count` is None or at least N.
+
+    The first rows would be no fair sample: some test files are sorted by class.
+
+    Raises:
+        DataError: `count` is less than 1.
+    """
+    if count is None or count >= len(x):
+        return x
+    if count < 1:
+        raise DataError(f"evaluation_subset: got count {count}, expected at least 1, or None for all rows.")
+    return x[np.random.RandomState(seed).permutation(len(x))[:count]]
+
+
+def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
+    """One Bernoulli draw, float32 in {0, 1}, with the intensities `x` [...] in [0, 1] as probabilities."""
+    return (jax.random.uniform(key, x.shape) < x).astype(jnp.float32)
+
+
+def threshold(x: np.ndarray) -> np.ndarray:
+    """uint8: 1 where an intensity is more than 0.5, and 0 elsewhere, at 0.5 itself too."""
+    return (x > 0.5).astype(np.uint8)
+
+
+def draw(x: np.ndarray, seed: int) -> np.ndarray:
+    """uint8: one Bernoulli draw of the intensities `x` [N, D] that depends only on `x` and `seed`."""
+    random = np.random.RandomState(seed)
+    out = np.empty(x.shape, np.uint8)
+    # In blocks, which leave the stream as it is: RandomState draws float64, eight times the size of the result.
+    for start in range(0, len(x), 4096):
+        rows = x[start : start + 4096]
+        out[start : start + 4096] = random.random_sample(rows.shape) < rows
+    return out
+
+
+def from_intensities(
+    train: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    binarization: Binarization,
+    image_shape: tuple[int, ...] | None,
+    source: str = "data",
+) -> Dataset:
+    """A checked data set from float32 intensities in [0, 1], each split [N, D].
+
+    "threshold" and "fixed" make all splits zeros and ones; "dynamic" leaves `train` as it is, for `binarize` at every
+    step, and draws the other two once, as "fixed" does; "none" keeps all intensities.
+
+    Raises:
+        DataError: see `check`.
+    """
+    data = check(Dataset(train, validation, test, "unit", image_shape), source)
+    if binarization == "none":
+        return data
+    if binarization == "threshold":
+        binary = {name: threshold(x) for name, x in splits(data).items()}
+    else:
+        drawn = [name for name in BINARIZATION_SEEDS if binarization == "fixed" or name != "train"]
+        binary = {name: draw(splits(data)[name], BINARIZATION_SEEDS[name]) for name in drawn}
+    return data._replace(support="binary", **binary)

@@ -1,0 +1,36 @@
+"""Errors that a user can act on: each names the value, what was expected, and the fix.
+
+The command line prints them without a traceback and exits with a non-zero code.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Base of all errors that are about what the user gave."""
+
+
+class ConfigError(UserError):
+    """A configuration field that is unknown, of the wrong type, or impossible."""
+
+
+class DataError(UserError):
+    """Data that is missing, truncated, of the wrong shape or out of range."""
+
+
+class RunError(UserError):
+    """A run folder that cannot be used as asked: other configuration, no checkpoint, not writable."""
+
+
+class ModelError(UserError):
+    """A model that does not fill the contract, or an objective that the model cannot serve."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest known name, or the list of all that are known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known here: {', '.join(known)}." if known else ""

@@ -1,0 +1,109 @@
+"""What all objectives share: particles of a batch, the loss from a bound and a surrogate, and refusals."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genjax_models.core import (
+    Batch,
+    Key,
+    Latents,
+    LatentVariableModel,
+    Params,
+    Scalar,
+    as_batch,
+    total,
+)
+from genjax_models.errors import ConfigError, ModelError
+
+
+def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
+    """`Objective.init` of an objective without parameters or state of its own."""
+    return (), ()
+
+
+def refuse_shared(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
+    """`Objective.init` of an objective whose phases each train one group, which shared parameters would couple."""
+    if "shared" in params:
+        raise ModelError(
+            'wake and sleep phases each train one of the groups "generative" and "recognition"; this model also has '
+            '"shared" parameters, which belong to both. Use elbo or iwae.'
+        )
+    return (), ()
+
+
+def require_latent_variable_model(objective: str, model: Any) -> None:
+    """Raise ModelError, naming both, unless the model has p(x, z) and q(z | x)."""
+    if not isinstance(model, LatentVariableModel):
+        raise ModelError(
+            f"{objective} needs a LatentVariableModel, got {getattr(model, 'name', '') or model!r}, "
+            f"which is a {type(model).__name__}."
+        )
+
+
+def require_reparameterized(objective: str, model: Any) -> None:
+    """Raise ModelError, naming both, unless gradients flow through the model's samples."""
+    require_latent_variable_model(objective, model)
+    if not model.reparameterized:
+        raise ModelError(
+            f"{objective} follows gradients through the samples of q, and those of {model.name} ({model.support} "
+            "latents) carry none. Use wake_sleep or reweighted_wake_sleep."
+        )
+
+
+def require_particles(objective: str, num_particles: Any) -> None:
+    """Raise ConfigError unless K is a positive integer."""
+    if not hasattr(num_particles, "__index__") or isinstance(num_particles, bool) or num_particles < 1:
+        raise ConfigError(f"{objective}: num_particles got {num_particles!r}, expected an integer, at least 1.")
+
+
+def only(group: str, params: Params) -> Params:
+    """The parameters with gradients flowing to one group alone."""
+    return {name: part if name == group else jax.lax.stop_gradient(part) for name, part in params.items()}
+
+
+def moving_particles(model: LatentVariableModel, params: Params, key: Key, x, c, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x) by terms, leaves [K], of z_k ~ q(. | x) that carry gradients."""
+
+    def one(key):
+        z, log_q = model.propose(params, key, x, c)
+        return model.log_joint(params, z, x, c), log_q
+
+    return jax.vmap(one)(jax.random.split(key, num_particles))
+
+
+def fixed_particles(model: LatentVariableModel, params: Params, key: Key, x, c, num_particles: int):
+    """log p(x, z_k) for `generative` and log q(z_k | x) for `recognition` alone, each [K], of particles held fixed."""
+
+    def one(key):
+        z, log_q = model.propose(only("recognition", params), key, x, c)
+        if model.reparameterized:
+            # The terms of `propose` follow the moving z; with z held fixed they are scored again.
+            return score_fixed(model, params, jax.lax.stop_gradient(z), x, c)
+        return total(model.log_joint(only("generative", params), z, x, c)), total(log_q)
+
+    return jax.vmap(one)(jax.random.split(key, num_particles))
+
+
+def score_fixed(model: LatentVariableModel, params: Params, z: Latents, x, c) -> tuple[Scalar, Scalar]:
+    """log p(x, z) with gradients to `generative` alone, log q(z | x) with gradients to `recognition` alone."""
+    log_p = model.log_joint(only("generative", params), z, x, c)
+    log_q = model.log_posterior(only("recognition", params), z, x, c)
+    return total(log_p), total(log_q)
+
+
+def over_batch(function, key: Key, batch: Any) -> Any:
+    """`function(key, x, c)` of every example of a batch, each with a key of its own; the mean over examples."""
+    batch: Batch = as_batch(batch)
+    keys = jax.random.split(key, batch.x.shape[0])
+    return jax.tree.map(lambda v: jnp.mean(v, axis=0), jax.vmap(function)(keys, batch.x, batch.context))
+
+
+def loss_of(bound: Scalar, surrogate: Scalar) -> Scalar:
+    """Minus the bound as the value, minus the surrogate's gradient as the gradient.
+
+    The parentheses matter: the difference of equal numbers is exactly zero, in float32 too.
+    """
+    stop = jax.lax.stop_gradient
+    return -stop(bound) - (surrogate - stop(surrogate))

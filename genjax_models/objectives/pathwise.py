@@ -1,0 +1,164 @@
+"""Objectives that follow gradients through samples: the evidence lower bound and the importance weighted bound."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
+from genjax_models.core import LatentVariableModel, Objective, total
+from genjax_models.errors import ConfigError, ModelError
+from genjax_models.objectives.common import (
+    loss_of,
+    moving_particles,
+    over_batch,
+    owns_nothing,
+    require_particles,
+    require_reparameterized,
+)
+from genjax_models.objectives.particles import importance_weighted_bound
+from genjax_models.optimizers import Schedule, build_value, value_at
+
+KL = Literal["auto", "closed_form", "monte_carlo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ELBOLoss:
+    """`Objective.loss` of `elbo`."""
+
+    model: LatentVariableModel
+    num_particles: int
+    beta: float | Schedule
+    closed_form: bool
+
+    def __call__(self, trainable, state, key, batch, step):
+        beta = value_at(self.beta, step)
+
+        def example(key, x, c):
+            log_p, log_q = moving_particles(self.model, trainable.model, key, x, c, self.num_particles)
+            if self.closed_form:
+                assert self.model.kl is not None
+                kl = total(self.model.kl(trainable.model, x, c))
+            else:
+                kl = jnp.mean(total(log_q) - total(log_p.prior))
+            return {"likelihood": jnp.mean(log_p.likelihood), "kl": kl}
+
+        metrics = over_batch(example, key, batch)
+        bound = metrics["likelihood"] - metrics["kl"]
+        surrogate = metrics["likelihood"] - beta * metrics["kl"]
+        return loss_of(bound, surrogate), (state, {"bound": bound, **metrics})
+
+
+def elbo(
+    model: LatentVariableModel,
+    num_particles: int = 1,
+    beta: float | Schedule = 1.0,
+    kl: KL = "auto",
+) -> Objective:
+    """The evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), by reparameterized samples.
+
+    The value is minus the bound itself in nats per example, whatever beta is; beta weighs the KL in the gradient.
+
+    Args:
+        model: a reparameterized `LatentVariableModel`.
+        num_particles: samples of q an example, averaged.
+        beta: weight of the KL in the gradient (Higgins et al. 2017): a number, or a function of the step to anneal it.
+        kl: "closed_form", "monte_carlo", or "auto": in closed form where the model has one.
+
+    Returns:
+        An `Objective` with metrics "bound", "likelihood" and "kl", nats per example.
+
+    Raises:
+        ModelError: the model's samples carry no gradient, or it has no KL in closed form and one is asked for.
+        ConfigError: an impossible number of particles or value of `kl`.
+
+    Example:
+        >>> objective = elbo(vae(64, latent=8))
+
+    Reference:
+        Kingma and Welling 2014, equation 7; Goodfellow et al. 2016, equations 20.76 and 20.77.
+    """
+    require_reparameterized("elbo", model)
+    require_particles("elbo", num_particles)
+    if kl not in get_args(KL):
+        raise ConfigError(f"elbo: kl got {kl!r}, expected one of {', '.join(map(repr, get_args(KL)))}.")
+    if kl == "closed_form" and model.kl is None:
+        raise ModelError(f"elbo: {model.name} has no KL in closed form; use kl='monte_carlo' or 'auto'.")
+    closed_form = model.kl is not None and kl != "monte_carlo"
+    return Objective(owns_nothing, ELBOLoss(model, num_particles, beta, closed_form))
+
+
+@dataclasses.dataclass(frozen=True)
+class IWAELoss:
+    """`Objective.loss` of `iwae`."""
+
+    model: LatentVariableModel
+    num_particles: int
+
+    def __call__(self, trainable, state, key, batch, step):
+        def example(key, x, c):
+            terms = moving_particles(self.model, trainable.model, key, x, c, self.num_particles)
+            log_p, log_q = map(total, terms)
+            a = importance_weighted_bound(*jax.lax.stop_gradient((log_p, log_q)))
+            return a.bound, a.generative @ log_p + a.recognition @ log_q
+
+        bound, surrogate = over_batch(example, key, batch)
+        return loss_of(bound, surrogate), (state, {"bound": bound})
+
+
+def iwae(model: LatentVariableModel, num_particles: int = 50) -> Objective:
+    """The importance weighted bound E log (1/K) sum_k p(x, z_k) / q(z_k | x), by reparameterized samples.
+
+    It lies between the evidence lower bound (K = 1) and log p(x), and rises with K.
+
+    Args:
+        model: a reparameterized `LatentVariableModel`.
+        num_particles: K.
+
+    Returns:
+        An `Objective` with metric "bound", nats per example.
+
+    Raises:
+        ModelError: the model's samples carry no gradient.
+        ConfigError: an impossible number of particles.
+
+    Example:
+        >>> objective = iwae(vae(64, latent=8), num_particles=5)
+
+    Reference:
+        Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015, equations 8 and 14.
+    """
+    require_reparameterized("iwae", model)
+    require_particles("iwae", num_particles)
+    return Objective(owns_nothing, IWAELoss(model, num_particles))
+
+
+@config
+class ELBO(ObjectiveConfig):
+    """Evidence lower bound by reparameterized samples; the KL in closed form where it exists."""
+
+    capability: ClassVar[str] = "LatentVariableModel"
+    citation: ClassVar[str] = "Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014"
+
+    num_particles: int = field(1, ge=1, help="samples of q an example, averaged")
+    beta: float | ScheduleConfig = field(1.0, ge=0, help="weight of the KL in the gradient, a number or a schedule")
+    kl: KL = field("auto", help="how the KL is computed")
+
+    def build(self, model: Any) -> Objective:
+        """The objective on a model."""
+        return elbo(model, self.num_particles, build_value(self.beta), self.kl)
+
+
+@config
+class IWAE(ObjectiveConfig):
+    """Importance weighted bound of K reparameterized particles."""
+
+    capability: ClassVar[str] = "LatentVariableModel"
+    citation: ClassVar[str] = "Burda, Grosse and Salakhutdinov 2015"
+
+    num_particles: int = field(50, ge=1, help="particles K an example")
+
+    def build(self, model: Any) -> Objective:
+        """The objective on a model."""
+        return iwae(model, self.num_particles)

@@ -1,0 +1,169 @@
+"""Optimizers and schedules as configuration. In Python any optax transformation and any function of the step serves.
+
+Only schedules whose numbers may be traced stand here, so that a sweep over them compiles once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from genjax_models.config import OptimizerConfig, ScheduleConfig, config, field
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def build_value(value: Any) -> Any:
+    """A configured number or schedule as optax and the objectives take it: a scalar or a function of the step."""
+    return value.build() if isinstance(value, ScheduleConfig) else value
+
+
+def value_at(value: Any, step: jax.Array) -> Any:
+    """A number, or a schedule at a step."""
+    return value(step) if callable(value) else value
+
+
+@config
+class Linear(ScheduleConfig):
+    """From `start` to `end` over `steps`, beginning at step `delay`; constant before and after."""
+
+    start: float = field(0.0, help="value at first")
+    end: float = field(1.0, help="value at last")
+    steps: int = field(1000, ge=1, help="steps from one to the other")
+    delay: int = field(0, ge=0, help="steps before it moves")
+
+    def build(self) -> Schedule:
+        return optax.linear_schedule(self.start, self.end, self.steps, self.delay)
+
+
+@config
+class Cosine(ScheduleConfig):
+    """From `start` along a half cosine to `start * final_fraction` over `steps` (Loshchilov and Hutter 2017)."""
+
+    start: float = field(1e-3, help="value at first")
+    steps: int = field(1000, ge=1, help="steps until the last value")
+    final_fraction: float = field(0.0, ge=0, le=1, help="last value as a fraction of the first")
+
+    def build(self) -> Schedule:
+        return optax.cosine_decay_schedule(self.start, self.steps, self.final_fraction)
+
+
+@config
+class Warmup(ScheduleConfig):
+    """From `start` linearly to `peak` over `steps`, constant after."""
+
+    start: float = field(0.0, help="value at first")
+    peak: float = field(1e-3, help="value from `steps` on")
+    steps: int = field(100, ge=1, help="steps of warm-up")
+
+    def build(self) -> Schedule:
+        return optax.warmup_constant_schedule(self.start, self.peak, self.steps)
+
+
+@config
+class Polynomial(ScheduleConfig):
+    """From `start` to `end` as the power `power` of the remaining fraction of `steps`."""
+
+    start: float = field(1e-3, help="value at first")
+    end: float = field(0.0, help="value at last")
+    power: float = field(1.0, gt=0, help="1 is linear, 2 quadratic")
+    steps: int = field(1000, ge=1, help="steps from one to the other")
+
+    def build(self) -> Schedule:
+        return optax.polynomial_schedule(self.start, self.end, self.power, self.steps)
+
+
+SCHEDULES: dict[str, type[ScheduleConfig]] = {
+    "linear": Linear,
+    "cosine": Cosine,
+    "warmup": Warmup,
+    "polynomial": Polynomial,
+}
+
+
+def clip_by_group_norm(max_norm: float | jax.Array) -> optax.GradientTransformation:
+    """Clip the global norm of each parameter group by itself.
+
+    Generative and recognition gradients differ in scale by orders of magnitude under wake-sleep; one joint norm would
+    let the louder group silence the other. The groups are the model's, and the objective's own parameters.
+    """
+    clip = optax.clip_by_global_norm(max_norm)
+
+    def update(updates, state, params=None):
+        model, own = updates
+        return (
+            {group: clip.update(part, optax.EmptyState())[0] for group, part in model.items()},
+            clip.update(own, optax.EmptyState())[0] if jax.tree.leaves(own) else own,
+        ), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _chain(clip_norm: Any, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optimizer if clip_norm is None else optax.chain(clip_by_group_norm(clip_norm), optimizer)
+
+
+@config
+class Adam(OptimizerConfig):
+    """Adam (Kingma and Ba 2015)."""
+
+    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
+    b1: float = field(0.9, ge=0, lt=1, help="decay of the first moment")
+    b2: float = field(0.999, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(1e-8, gt=0, help="added to the root of the second moment")
+    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+
+    def build(self) -> optax.GradientTransformation:
+        return _chain(self.clip_norm, optax.adam(build_value(self.learning_rate), self.b1, self.b2, self.eps))
+
+
+@config
+class AdamW(OptimizerConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
+    b1: float = field(0.9, ge=0, lt=1, help="decay of the first moment")
+    b2: float = field(0.999, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(1e-8, gt=0, help="added to the root of the second moment")
+    weight_decay: float = field(1e-4, ge=0, help="decay of every parameter, times the learning rate")
+    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+
+    def build(self) -> optax.GradientTransformation:
+        rate = build_value(self.learning_rate)
+        return _chain(self.clip_norm, optax.adamw(rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay))
+
+
+@config
+class SGD(OptimizerConfig):
+    """Gradient descent, with momentum if given."""
+
+    learning_rate: float | ScheduleConfig = field(1e-2, ge=0, help="a number, or a schedule in the config file")
+    momentum: float | None = field(None, ge=0, lt=1, help="decay of the velocity; None for plain descent")
+    nesterov: bool = field(False, help="look ahead along the velocity")
+    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+
+    def check(self) -> list[str]:
+        if self.nesterov and self.momentum is None:
+            return ["nesterov: got True without momentum; give momentum as well."]
+        return []
+
+    def build(self) -> optax.GradientTransformation:
+        return _chain(self.clip_norm, optax.sgd(build_value(self.learning_rate), self.momentum, self.nesterov))
+
+
+@config
+class RMSProp(OptimizerConfig):
+    """RMSProp (Tieleman and Hinton 2012)."""
+
+    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
+    decay: float = field(0.9, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(1e-8, gt=0, help="added to the second moment")
+    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+
+    def build(self) -> optax.GradientTransformation:
+        rate = build_value(self.learning_rate)
+        return _chain(self.clip_norm, optax.rmsprop(rate, decay=self.decay, eps=self.eps))
+
+
+OPTIMIZERS: dict[str, type[OptimizerConfig]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "rmsprop": RMSProp}

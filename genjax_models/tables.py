@@ -1,0 +1,13 @@
+"""All tables of names together: what a configuration's JSON may name, and what `list` shows."""
+
+from genjax_models.config import Config, Evaluation, Training
+from genjax_models.data import SOURCES
+from genjax_models.models import MODELS
+from genjax_models.objectives import OBJECTIVES, Part
+from genjax_models.optimizers import OPTIMIZERS, SCHEDULES
+
+
+def types() -> dict[str, type]:
+    """Every configuration class by the name it has in `config.json`."""
+    own = {"config": Config, "training": Training, "evaluation": Evaluation, "part": Part}
+    return {**own, **MODELS, **OBJECTIVES, **OPTIMIZERS, **SCHEDULES, **SOURCES}

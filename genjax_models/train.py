@@ -1,0 +1,361 @@
+"""Training: a step from objectives and optimizers, and a whole run as one pure function.
+
+init, step, _ = make_train_step(elbo(model), optax.adam(1e-3))       # one phase over all parameters
+make_train_step(Phase(critic, "critic", adam, repeats=5), Phase(generator, "generative", adam))
+
+train = make_train(config)                       # a run, compiled
+state, metrics = train(config, key, data)        # one call; `jax.vmap` over (config, key) is a sweep
+"""
+
+import dataclasses
+import operator
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from genjax_models.config import Config, Evaluation, canonical, validate
+from genjax_models.core import (
+    Batch,
+    Key,
+    Metrics,
+    Objective,
+    Params,
+    Phase,
+    Trainable,
+    TrainState,
+    TrainStep,
+    as_batch,
+)
+from genjax_models.data import binarize
+from genjax_models.errors import ConfigError, DataError, ModelError
+from genjax_models.objectives import from_loss
+
+Nonfinite = Literal["skip", "stop"]
+
+# Streams of a run's key besides the steps, which take fold_in(key, step) from 0 up.
+PARAMETERS, OWN, ORDER, NOISE, EVALUATION = (2**32 - 1 - i for i in range(5))
+
+
+def _groups(phase: Phase, params: Params) -> tuple[str, ...]:
+    if phase.group is None:
+        return tuple(params)
+    names = (phase.group,) if isinstance(phase.group, str) else tuple(phase.group)
+    if missing := [n for n in names if n not in params]:
+        raise ModelError(
+            f"a phase trains the group {', '.join(missing)}, but the model's groups are {', '.join(params)}."
+        )
+    return names
+
+
+def _trained(phase: Phase, params: Params, own: Any) -> tuple[Params, Any]:
+    """What the phase differentiates and optimizes: its groups of the model's parameters, and the objective's own."""
+    return {name: params[name] for name in _groups(phase, params)}, own
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def _update(phase: Phase, params, own, objective_state, optimizer_state, key, batch, step):
+    """One update of a phase: the new four, whether loss and gradient were finite, and the metrics."""
+
+    def loss(trained, own):
+        return phase.objective.loss(Trainable({**params, **trained}, own), objective_state, key, batch, step)
+
+    trained, own = _trained(phase, params, own)
+    (value, (objective_state, metrics)), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(trained, own)
+    changes, optimizer_state = phase.optimizer.update(gradient, optimizer_state, (trained, own))
+    trained, own = optax.apply_updates((trained, own), changes)
+    finite = jnp.isfinite(value) & _all_finite(gradient)
+    return {**params, **trained}, own, objective_state, optimizer_state, finite, metrics
+
+
+def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
+    """The batch of each phase: the one there is, or the next `repeats` of those stacked on the leading axis."""
+    if sum(phase.repeats for phase in phases) == 1:
+        return [batch]
+    shares, first = [], 0
+    for phase in phases:
+        take = first if phase.repeats == 1 else slice(first, first + phase.repeats)
+        shares.append(jax.tree.map(operator.itemgetter(take), batch))
+        first += phase.repeats
+    return shares
+
+
+def _repeat(phase: Phase, carry: tuple, key: Key, batch: Any, step: jax.Array) -> tuple[tuple, Metrics]:
+    """All updates of a phase; the metrics are those of the last."""
+
+    def update(carry, xs):
+        *carry, finite = carry
+        key, batch = xs
+        *carry, ok, metrics = _update(phase, *carry, key, as_batch(batch), step)
+        return (*carry, finite & ok), metrics
+
+    if phase.repeats == 1:
+        return update(carry, (key, batch))
+    carry, metrics = jax.lax.scan(update, carry, (jax.random.split(key, phase.repeats), batch))
+    return carry, jax.tree.map(operator.itemgetter(-1), metrics)
+
+
+def _phase_name(phase: Phase, index: int) -> str:
+    group = "all" if phase.group is None else phase.group if isinstance(phase.group, str) else "+".join(phase.group)
+    return f"{index}.{group}"
+
+
+@dataclasses.dataclass(frozen=True)
+class InitState:
+    """`TrainStep.init`."""
+
+    phases: tuple[Phase, ...]
+    average: Any
+
+    def __call__(self, key: Key, params: Params, batch: Any) -> TrainState:
+        # The step donates its state: what the caller holds must not be part of it.
+        key, params = jax.tree.map(lambda v: jnp.array(v, copy=True), (key, params))
+        own, objective, optimizer = [], [], []
+        for i, phase in enumerate(self.phases):
+            own_key = jax.random.fold_in(jax.random.fold_in(key, OWN), i)
+            found = phase.objective.init(own_key, params, as_batch(batch))
+            own.append(found[0])
+            objective.append(found[1])
+            optimizer.append(phase.optimizer.init(_trained(phase, params, found[0])))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=key,
+            params=params,
+            own=tuple(own),
+            objective=tuple(objective),
+            optimizer=tuple(optimizer),
+            average=None if self.average is None else jax.tree.map(lambda v: jnp.array(v, copy=True), params),
+            nonfinite=jnp.zeros((), jnp.int32),
+            halted=jnp.zeros((), bool),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """`TrainStep.step` before it is compiled."""
+
+    phases: tuple[Phase, ...]
+    average: Any
+    nonfinite: Nonfinite
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        params, finite, metrics = state.params, jnp.ones((), bool), {}
+        own, objective, optimizer = list(state.own), list(state.objective), list(state.optimizer)
+        batches = _share_out(batch, self.phases)
+        for i, phase in enumerate(self.phases):
+            carry = (params, own[i], objective[i], optimizer[i], finite)
+            carry, found = _repeat(phase, carry, jax.random.fold_in(key, i), batches[i], state.step)
+            params, own[i], objective[i], optimizer[i], finite = carry
+            prefix = "" if len(self.phases) == 1 else _phase_name(phase, i) + "/"
+            metrics |= {prefix + name: value for name, value in found.items()}
+
+        average = state.average
+        if self.average is not None:
+            # Debiased: after n updates the weights of the n iterates sum to one, and the initial values have none.
+            n = state.step - state.nonfinite + 1
+            rate = (1 - self.average) / (1 - self.average**n)
+            average = jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
+
+        new = (params, tuple(own), tuple(objective), tuple(optimizer), average)
+        old = (state.params, state.own, state.objective, state.optimizer, state.average)
+        kept = jax.tree.map(lambda a, b: jnp.where(finite & ~state.halted, a, b), new, old)
+        failed = ~finite & ~state.halted
+        halted = state.halted | failed if self.nonfinite == "stop" else state.halted
+        return TrainState(
+            state.step + (~halted).astype(jnp.int32),
+            state.key,
+            *kept,
+            nonfinite=state.nonfinite + failed.astype(jnp.int32),
+            halted=halted,
+        ), metrics
+
+
+def make_train_step(
+    first: Objective | Callable | Phase,
+    *rest: optax.GradientTransformation | Phase,
+    average: float | jax.Array | None = None,
+    nonfinite: Nonfinite = "skip",
+) -> TrainStep:
+    """A training step: `(objective, optimizer)`, or a sequence of phases.
+
+    The step is compiled, and donates its state: go on with the state that it returns. Step t draws from
+    `fold_in(state.key, t)`, so that a restored state continues exactly.
+
+    Args:
+        first, rest: an objective, or a plain function `loss(params, key, batch)` to minimize, and an optax optimizer
+            for all parameters; or any number of `Phase`.
+        average: decay of an exponential moving average of the model's parameters, debiased, in `state.average`.
+        nonfinite: what a step with a loss or gradient that is not finite does. Parameters, optimizer, objective state
+            and average are put back together; "skip" counts it in `state.nonfinite` and goes on with the next step's
+            batch and key, "stop" also sets `state.halted`, after which nothing changes any more.
+
+    Returns:
+        A `TrainStep`: `init(key, params, batch) -> state`, `step(state, batch) -> (state, metrics)`, and `batches`, how
+        many batches a step takes, stacked on a leading axis where that is more than one.
+
+    Raises:
+        ConfigError: arguments that are neither form, or an unknown policy.
+
+    Example:
+        >>> init, step, _ = make_train_step(elbo(model), optax.adam(1e-3))
+        >>> state = init(jax.random.key(0), params, x)
+        >>> state, metrics = step(state, x)
+    """
+    if nonfinite not in get_args(Nonfinite):
+        raise ConfigError(f"nonfinite: got {nonfinite!r}, expected one of {', '.join(map(repr, get_args(Nonfinite)))}.")
+    if isinstance(first, Phase):
+        phases = (first, *rest)
+    else:
+        if len(rest) != 1:
+            raise ConfigError(f"make_train_step takes one objective and one optimizer, or phases; got {len(rest) + 1}.")
+        objective = first if isinstance(first, Objective) else from_loss(first)
+        phases = (Phase(objective, None, rest[0]),)
+    for phase in phases:
+        if not isinstance(phase, Phase):
+            raise ConfigError(f"make_train_step: expected phases after the first, got {phase!r}.")
+        if not callable(getattr(phase.optimizer, "update", None)):
+            raise ConfigError(f"make_train_step: got {phase.optimizer!r} as optimizer, expected one of optax.")
+        if phase.repeats < 1:
+            raise ConfigError(f"repeats: got {phase.repeats!r}, expected at least 1.")
+    step = jax.jit(Step(phases, average, nonfinite), donate_argnums=0)
+    return TrainStep(InitState(phases, average), step, sum(p.repeats for p in phases))
+
+
+def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
+    """The (uncompiled) training step and the model of a configuration, whose leaves may be traced."""
+    model = config.model.build(visible)
+    phases = (Phase(config.objective.build(model), None, config.optimizer.build()),)
+    average = config.training.average
+    return InitState(phases, average), Step(phases, average, config.training.nonfinite), model
+
+
+def check_training_data(config: Config, data: Any) -> None:
+    """Raise DataError unless `data` is [N, D] with at least one batch."""
+    shape = getattr(data, "shape", None)
+    if shape is None or len(shape) != 2:
+        raise DataError(f"data: got {shape if shape is not None else data!r}, expected an array [N, D].")
+    if shape[0] < config.training.batch_size:
+        raise DataError(
+            f"training.batch_size: got {config.training.batch_size}, but the training data has {shape[0]} examples; "
+            "give a smaller batch."
+        )
+
+
+def _is_dynamic(config: Config) -> bool:
+    return getattr(config.data, "binarization", None) == "dynamic"
+
+
+def _init(config: Config, key: Key, data: jax.Array) -> TrainState:
+    init, _, model = build(config, data.shape[1])
+    x = jnp.zeros((config.training.batch_size, data.shape[1]))
+    params = model.init(jax.random.fold_in(key, PARAMETERS), x[0], ())
+    return init(key, params, x)
+
+
+def _advance(config: Config, state: TrainState, data: jax.Array, start: jax.Array, length: int):
+    """`length` steps from step `start`, which is no part of the (perhaps batched) state.
+
+    Under `vmap` a condition on a shared counter stays a condition, where one on a member's state would compute a
+    permutation at every step of every member.
+    """
+    size = config.training.batch_size
+    steps_per_epoch = data.shape[0] // size
+    _, step, _ = build(config, data.shape[1])
+
+    def order_of(epoch):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, ORDER), epoch)
+        return jnp.argsort(jax.random.bits(key, (data.shape[0],)))
+
+    def body(carry, t):
+        state, order = carry
+        epoch, i = t // steps_per_epoch, t % steps_per_epoch
+        order = jax.lax.cond((i == 0) | (t == start), lambda: order_of(epoch), lambda: order)
+        x = data[jax.lax.dynamic_slice(order, (i * size,), (size,))]
+        if _is_dynamic(config):
+            x = binarize(jax.random.fold_in(jax.random.fold_in(state.key, NOISE), t), x)
+        state, metrics = step(state, Batch(x.astype(jnp.result_type(float))))
+        return (state, order), metrics
+
+    order = jnp.zeros(data.shape[0], jnp.int32)
+    (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
+    return state, metrics
+
+
+def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metrics]:
+    return _advance(config, _init(config, key, data), data, jnp.zeros((), jnp.int32), config.training.num_steps)
+
+
+_compiled_init = jax.jit(_init)
+_compiled_advance = jax.jit(_advance, static_argnames="length", donate_argnums=1)
+_compiled_whole = jax.jit(_whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """A run as pure functions of (configuration, key, data); `data` is [N, D], on the device.
+
+    The compiled programs depend on the configuration's structure alone: other floats compile nothing again.
+    """
+
+    structure: Any
+
+    def _enter(self, config: Config, data: Any) -> Config:
+        config = _for_program(config)
+        if jax.tree.structure(config) != self.structure:
+            raise ConfigError(
+                "this training function was made for a configuration of another structure (sizes, names, classes): "
+                "call make_train on the new one."
+            )
+        check_training_data(config, data)
+        return config
+
+    def __call__(self, config: Config, key: Key, data: Any) -> tuple[TrainState, Metrics]:
+        """All `training.num_steps` steps: the last state, and every step's metrics, leaves [num_steps]."""
+        return _compiled_whole(self._enter(config, data), key, jnp.asarray(data))
+
+    def init(self, config: Config, key: Key, data: Any) -> TrainState:
+        """The state before the first step."""
+        return _compiled_init(self._enter(config, data), key, jnp.asarray(data))
+
+    def advance(self, config: Config, state: TrainState, data: Any, start: Any, length: int):
+        """`length` steps from step `start` (`state.step`, unbatched): the new state, and metrics [length].
+
+        The state is donated.
+        """
+        start = jnp.asarray(start, jnp.int32)
+        return _compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
+
+
+def _for_program(config: Config) -> Config:
+    """The configuration as programs see it: without what no training step depends on."""
+    return canonical(dataclasses.replace(config, seed=0, evaluation=Evaluation()))
+
+
+def make_train(config: Config) -> Train:
+    """A whole training run as a pure function: `train(config, key, data) -> (state, metrics)`.
+
+    Batches are drawn without replacement within an epoch, in an order that depends on the key and the epoch; what does
+    not fill a batch is left to other epochs' orders. Configurations of equal structure share one compiled program.
+
+    Args:
+        config: a `Config`.
+
+    Returns:
+        A `Train`, callable as `train(config, key, data)` with data [N, D]; `jax.vmap(train, (0, 0, None))` over a stack
+        of configurations and keys is a sweep.
+
+    Raises:
+        ConfigError: a field that is wrong, by its path.
+        ModelError: an objective that does not fit the model.
+    """
+    validate(config)
+    program = _for_program(config)
+    # Refuse a misfit here, before anything is traced; the number of visible units plays no part in it.
+    program.objective.build(program.model.build(1))
+    return Train(jax.tree.structure(program))
