@@ -306,7 +306,7 @@ class Train:
     structure: Any
 
     def _enter(self, config: Config, data: Any) -> Config:
-        config = _for_program(config)
+        config = program_config(config)
         if jax.tree.structure(config) != self.structure:
             raise ConfigError(
                 "this training function was made for a configuration of another structure (sizes, names, classes): "
@@ -323,6 +323,10 @@ class Train:
         """The state before the first step."""
         return _compiled_init(self._enter(config, data), key, jnp.asarray(data))
 
+    def shapes(self, config: Config, data: Any) -> TrainState:
+        """The shapes and types of the state, without computing it; `data` may be a `jax.ShapeDtypeStruct`."""
+        return jax.eval_shape(_init, self._enter(config, data), jax.random.key(0), data)
+
     def advance(self, config: Config, state: TrainState, data: Any, start: Any, length: int):
         """`length` steps from step `start` (`state.step`, unbatched): the new state, and metrics [length].
 
@@ -332,7 +336,7 @@ class Train:
         return _compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
 
 
-def _for_program(config: Config) -> Config:
+def program_config(config: Config) -> Config:
     """The configuration as programs see it: without what no training step depends on."""
     return canonical(dataclasses.replace(config, seed=0, evaluation=Evaluation()))
 
@@ -355,7 +359,7 @@ def make_train(config: Config) -> Train:
         ModelError: an objective that does not fit the model.
     """
     validate(config)
-    program = _for_program(config)
+    program = program_config(config)
     # Refuse a misfit here, before anything is traced; the number of visible units plays no part in it.
     program.objective.build(program.model.build(1))
     return Train(jax.tree.structure(program))

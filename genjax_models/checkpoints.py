@@ -1,0 +1,174 @@
+"""Checkpoints that are whole or are not used: orbax arrays, a manifest of sha256, and an atomic rename.
+
+orbax loads flipped bits in silence, so every file is hashed after the save and verified before a restore.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from genjax_models.core import TrainState
+from genjax_models.errors import RunError
+
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk and what was noted with it."""
+
+    path: Path
+    step: int
+    seconds: float  # of training, over all starts of the run
+    metric: float | None  # the validation metric at that step, higher is better; None between evaluations
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _without_typed_key(state: TrainState) -> TrainState:
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def _checkpointer():
+    import orbax.checkpoint as ocp  # its import takes a third of a second, which the first step need not wait for
+
+    return ocp.StandardCheckpointer()
+
+
+def save(folder: Path, state: TrainState, seconds: float, metric: float | None) -> Checkpoint:
+    """Write a checkpoint of the state; it appears under its name only when it is whole."""
+    step = int(state.step)
+    path, building = folder / f"{step:09d}", folder / f"building-{step:09d}"
+    if building.exists():
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    with _checkpointer() as checkpointer:
+        checkpointer.save(building.resolve() / "state", _without_typed_key(state))
+    manifest = {
+        "step": step,
+        "seconds": seconds,
+        "metric": metric,
+        "files": {str(p.relative_to(building)): _sha256(p) for p in _files(building)},
+    }
+    text = json.dumps(manifest, indent=1)
+    # The hash of the manifest itself stands beside it, so that a flipped byte there is seen as well.
+    (building / MANIFEST).write_text(json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest()}) + "\n" + text)
+    for p in [*_files(building), building / MANIFEST]:
+        with p.open("rb") as file:
+            os.fsync(file.fileno())
+    if path.exists():  # the same step saved again, by a run that resumed from before it
+        shutil.rmtree(path)
+    building.rename(path)
+    return Checkpoint(path, step, seconds, metric)
+
+
+def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
+    """What a checkpoint says of itself, and the hashes of its files.
+
+    Raises:
+        RunError: the manifest is missing or damaged.
+    """
+    try:
+        head, text = (path / MANIFEST).read_text(encoding="utf-8").split("\n", 1)
+        if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
+            raise ValueError("its hash does not match")
+        noted = json.loads(text)
+        return Checkpoint(path, noted["step"], noted["seconds"], noted["metric"]), noted["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"checkpoint {path}: the manifest is missing or damaged ({error}).") from None
+
+
+def verify(path: Path) -> Checkpoint:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        RunError: naming the file that is missing, new or changed.
+    """
+    checkpoint, hashes = read_manifest(path)
+    present = {str(p.relative_to(path)): p for p in _files(path)}
+    if missing := sorted(set(hashes) - set(present)):
+        raise RunError(f"checkpoint {path}: {missing[0]} is missing.")
+    if extra := sorted(set(present) - set(hashes)):
+        raise RunError(f"checkpoint {path}: {extra[0]} was not part of it.")
+    for name, digest in hashes.items():
+        if _sha256(present[name]) != digest:
+            raise RunError(f"checkpoint {path}: {name} is truncated or changed.")
+    return checkpoint
+
+
+def restore(path: Path, like: TrainState) -> TrainState:
+    """The state of a verified checkpoint, in the structure and types of `like` (shapes suffice).
+
+    Raises:
+        RunError: a file that does not match the manifest, or a state of another structure.
+    """
+    verify(path)
+    target = jax.eval_shape(_without_typed_key, like)
+    # Onto the device that is here: a checkpoint written on another kind of machine restores as well.
+    placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=placement), target)
+    try:
+        with _checkpointer() as checkpointer:
+            state = checkpointer.restore(path.resolve() / "state", target)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"checkpoint {path}: its state has another structure than this version makes ({error})."
+        ) from None
+    return state._replace(key=jax.random.wrap_key_data(state.key))
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoints in a folder by step, whole or not."""
+    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir())
+
+
+def newest_whole(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that verifies; `warn` hears of every newer one that does not."""
+    for path in reversed(paths(folder)):
+        try:
+            return verify(path)
+        except RunError as error:
+            warn(f"{error} Falling back to the checkpoint before it.")
+    return None
+
+
+def best_whole(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The verified checkpoint with the highest validation metric; `warn` hears of damaged ones."""
+    found = []
+    for path in paths(folder):
+        try:
+            found.append(verify(path))
+        except RunError as error:
+            warn(f"{error} Left out.")
+    evaluated = [c for c in found if c.metric is not None]
+    return max(evaluated, key=lambda c: c.metric) if evaluated else None
+
+
+def prune(folder: Path) -> None:
+    """Keep the two newest checkpoints and the best, and of damaged ones all: they are evidence."""
+    found = []
+    for path in paths(folder):
+        try:
+            found.append(read_manifest(path)[0])
+        except RunError:
+            continue
+    evaluated = [c for c in found if c.metric is not None]
+    keep = {c.path for c in found[-2:]}
+    if evaluated:
+        keep.add(max(evaluated, key=lambda c: c.metric).path)
+    for checkpoint in found:
+        if checkpoint.path not in keep:
+            shutil.rmtree(checkpoint.path)

@@ -1,0 +1,304 @@
+"""The command line. Every command calls one function that Python reaches as well; here are only words."""
+
+import argparse
+import json
+import os
+import runpy
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+STARTED = time.perf_counter()  # before jax is imported: what the user waits for
+
+EXIT_CODES = """exit codes:
+  0   finished
+  1   a program error, with its traceback
+  2   bad input, explained on standard error
+  3   stopped at a step that was not finite
+  75  interrupted by a signal, saved; the same command resumes"""
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected an integer, at least 1") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {value}, expected at least 1")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="genjax-models",
+        description="Train, evaluate and sample directed deep generative models.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    data_dir = {
+        "metavar": "DIR",
+        "help": "folder of data files (otherwise $GENJAX_MODELS_DATA, then ~/.cache/genjax_models/data)",
+    }
+
+    train = commands.add_parser(
+        "train",
+        help="train a configuration, evaluate it on held-out data and draw samples; resumes",
+        description="Train the CONFIG of a Python file. In the run folder: config.json, metrics.jsonl, checkpoints/, "
+        "samples.png, curves.png, result.json. Run again on the same folder, it resumes.",
+        epilog="Any field can be given by its dotted path, for example\n"
+        "  genjax-models train configs/vae_digits.py --optimizer.learning-rate 3e-4 --model.latent 32\n"
+        "and `genjax-models train CONFIG --help` lists the fields of that file's configuration.\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    train.add_argument("-h", "--help", action="store_true", help="this text, with the fields of CONFIG if it is given")
+    train.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file that sets CONFIG, as in configs/")
+    train.add_argument("--run-dir", metavar="DIR", help="the run folder (default: runs/ and the file's name)")
+    train.add_argument("--data-dir", **data_dir)
+    train.add_argument("--quiet", action="store_true", help="no progress; errors and the result's place alone")
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="bound and negative log-likelihood of a run on the test split",
+        description="Print the test bound and the importance weighted NLL of a run, and add them to its "
+        "evaluations.jsonl.",
+    )
+    evaluate.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    evaluate.add_argument("--num-samples", type=_positive, metavar="K", help="importance samples an example")
+    evaluate.add_argument("--data-dir", **data_dir)
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+
+    sample = commands.add_parser("sample", help="a picture of samples of a run", description="Draw samples of a run.")
+    sample.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    sample.add_argument("--num", type=_positive, default=100, metavar="N", help="how many (default: 100)")
+    sample.add_argument("--seed", type=_positive, default=1, metavar="S", help="another draw for each (default: 1)")
+    sample.add_argument("--out", default="samples.png", metavar="FILE.png", help="the picture (default: samples.png)")
+    sample.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+
+    listing = commands.add_parser(
+        "list",
+        help="the models and objectives, and which fit",
+        description="Every model and objective with its capability, description and citation, and which fit.",
+    )
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    return top
+
+
+def _split_overrides(rest: Sequence[str]) -> dict[str, str]:
+    """`--a.b 1 --c.d=2` as {"a.b": "1", "c.d": "2"}."""
+    from genjax_models.errors import ConfigError
+
+    overrides, rest = {}, list(rest)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or len(word) == 2:
+            raise ConfigError(f"{word!r}: expected an override such as --optimizer.learning-rate 3e-4.")
+        path, equals, value = word[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"{word}: a value is missing; write {word} VALUE.")
+            value = rest.pop(0)
+        if path in overrides:
+            raise ConfigError(f"--{path}: given twice.")
+        overrides[path] = value
+    return overrides
+
+
+def load_config(path: str) -> Any:
+    """The CONFIG that a Python file sets.
+
+    Raises:
+        ConfigError: no such file, an error in it, or no CONFIG.
+    """
+    from genjax_models.config import Config
+    from genjax_models.errors import ConfigError, UserError
+
+    file = Path(path)
+    if not file.is_file():
+        here = sorted(str(p) for p in Path("configs").glob("*.py"))
+        known = f" Here are: {', '.join(here)}." if here else ""
+        raise ConfigError(f"{path}: no such file.{known}")
+    try:
+        found = runpy.run_path(str(file)).get("CONFIG")
+    except SyntaxError as error:
+        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
+    except UserError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except Exception as error:
+        raise ConfigError(f"{path}{_line_of(error, str(file))}: {type(error).__name__}: {error}") from None
+    if not isinstance(found, Config):
+        raise ConfigError(f"{path}: expected CONFIG = genjax_models.config.Config(...), found {found!r}.")
+    return found
+
+
+def _line_of(error: BaseException, file: str) -> str:
+    """ ", line N" of the last frame in the file."""
+    trace, line = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = f", line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return line
+
+
+def fields_help(config: Any) -> str:
+    """The fields of a configuration by dotted path, with their values and what they mean."""
+    from genjax_models.config import children, describe
+
+    lines = []
+
+    def visit(node, path):
+        for child_path, _, annotation, value, meta in children(node, path):
+            if hasattr(value, "__config__"):
+                lines.append(f"\n{child_path}: {type(value).__name__}. {(type(value).__doc__ or '').splitlines()[0]}")
+                visit(value, child_path)
+            elif isinstance(value, tuple) and any(hasattr(v, "__config__") for v in value):
+                for i, v in enumerate(value):
+                    visit(v, f"{child_path}.{i}")
+            else:
+                flag = f"--{child_path.replace('_', '-')} {value!r}"
+                lines.append(f"  {flag:44}  {meta.get('help', '')}\n{'':48}{describe(annotation)}")
+
+    visit(config, "")
+    return "\n".join(lines)
+
+
+def _use_compilation_cache() -> None:
+    """Keep compiled programs between starts, unless the user has said where or whether."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not jax.config.jax_compilation_cache_dir:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "genjax_models" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _summary(result: dict) -> str:
+    return (
+        f"test bound {result['test_bound']:.2f} +- {result['test_bound_standard_error']:.2f}, "
+        f"test NLL {result['test_nll']:.2f} +- {result['test_nll_standard_error']:.2f} nats per example "
+        f"({result['test_nll_samples']} samples, {result['test_examples']} examples, step {result['evaluated_step']})"
+    )
+
+
+def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    if arguments.config is None:
+        _command_parser("train").print_help()
+        return 0 if arguments.help else 2
+    from genjax_models.overlay import overlay
+
+    config = load_config(arguments.config)
+    if arguments.help:
+        _command_parser("train").print_help()
+        print(f"\nfields of {arguments.config}:\n{fields_help(config)}")
+        return 0
+    config = overlay(config, _split_overrides(rest))
+    folder = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
+    _use_compilation_cache()
+
+    from genjax_models.experiment import train_run
+
+    log = (lambda line: None) if arguments.quiet else _say
+    live = sys.stderr.isatty() and not arguments.quiet
+    result = train_run(config, folder, arguments.data_dir, log=log, live=live, started=STARTED)
+    log(_summary(result))
+    print(folder)
+    return 0
+
+
+def _command_parser(command: str) -> argparse.ArgumentParser:
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return commands.choices[command]
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.experiment import evaluate_run
+
+    result = evaluate_run(Path(arguments.run_dir), arguments.data_dir, arguments.num_samples, _say)
+    print(json.dumps(result) if arguments.json else _summary(result))
+    return 0
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.experiment import sample_run
+
+    out = sample_run(
+        Path(arguments.run_dir), arguments.num, Path(arguments.out), arguments.seed, arguments.overwrite, _say
+    )
+    print(out)
+    return 0
+
+
+def catalogue() -> dict[str, list[dict]]:
+    """Every model and objective with its capability, description and citation, and which objectives fit which model."""
+    from genjax_models.errors import UserError
+    from genjax_models.models import MODELS
+    from genjax_models.objectives import OBJECTIVES
+
+    def entry(name, cls):
+        description = (cls.__doc__ or "").splitlines()[0]
+        return {"name": name, "capability": cls.capability, "description": description, "citation": cls.citation}
+
+    def fits(model, objective):
+        try:
+            objective().build(model().build(2))
+        except UserError:
+            return False
+        return True
+
+    models = [
+        {**entry(name, cls), "objectives": [o for o, objective in OBJECTIVES.items() if fits(cls, objective)]}
+        for name, cls in MODELS.items()
+    ]
+    return {"models": models, "objectives": [entry(name, cls) for name, cls in OBJECTIVES.items()]}
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = catalogue()
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for title, rows in found.items():
+        print(f"{title}:")
+        for row in rows:
+            print(f"  {row['name']}  ({row['capability']})\n      {row['description']}")
+            if row["citation"]:
+                print(f"      {row['citation']}")
+            if "objectives" in row:
+                print(f"      objectives: {', '.join(row['objectives'])}")
+        print()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code, as `--help` lists them."""
+    arguments, rest = parser().parse_known_args(argv)
+    if rest and arguments.command != "train":
+        _command_parser(arguments.command).error(f"unrecognized arguments: {' '.join(rest)}")
+    from genjax_models.errors import UserError
+    from genjax_models.experiment import Interrupted, NonFinite
+
+    try:
+        if arguments.command == "train":
+            return _train(arguments, rest)
+        return {"evaluate": _evaluate, "sample": _sample, "list": _list}[arguments.command](arguments)
+    except UserError as error:
+        _say(f"error: {error}")
+        return 2
+    except NonFinite as error:
+        _say(f"stopped: {error}")
+        return 3
+    except Interrupted as error:
+        _say(f"interrupted by {error}")
+        return 75
