@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "and `genjax-models train CONFIG --help` lists the fields of that file's configuration.\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
+        allow_abbrev=False,
     )
     train.add_argument("-h", "--help", action="store_true", help="this text, with the fields of CONFIG if it is given")
     train.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file that sets CONFIG, as in configs/")
@@ -88,16 +89,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _split_overrides(rest: Sequence[str]) -> dict[str, str]:
-    """`--a.b 1 --c.d=2` as {"a.b": "1", "c.d": "2"}."""
+def split_overrides(words: Sequence[str], own: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """Part the overrides `--a.b 1 --c.d=2`, as {"a.b": "1", "c.d": "2"}, from the command's own words.
+
+    Raises:
+        ConfigError: an override without a value, or given twice.
+    """
     from genjax_models.errors import ConfigError
 
-    overrides, rest = {}, list(rest)
+    kept: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--") or len(word) == 2:
-            raise ConfigError(f"{word!r}: expected an override such as --optimizer.learning-rate 3e-4.")
         path, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or word.partition("=")[0] in own or not path:
+            kept.append(word)
+            continue
         if not equals:
             if not rest:
                 raise ConfigError(f"{word}: a value is missing; write {word} VALUE.")
@@ -105,7 +113,7 @@ def _split_overrides(rest: Sequence[str]) -> dict[str, str]:
         if path in overrides:
             raise ConfigError(f"--{path}: given twice.")
         overrides[path] = value
-    return overrides
+    return kept, overrides
 
 
 def load_config(path: str) -> Any:
@@ -190,7 +198,7 @@ def _summary(result: dict) -> str:
     )
 
 
-def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     if arguments.config is None:
         _command_parser("train").print_help()
         return 0 if arguments.help else 2
@@ -201,7 +209,7 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         _command_parser("train").print_help()
         print(f"\nfields of {arguments.config}:\n{fields_help(config)}")
         return 0
-    config = overlay(config, _split_overrides(rest))
+    config = overlay(config, overrides)
     folder = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
     _use_compilation_cache()
 
@@ -283,15 +291,24 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code, as `--help` lists them."""
-    arguments, rest = parser().parse_known_args(argv)
-    if rest and arguments.command != "train":
-        _command_parser(arguments.command).error(f"unrecognized arguments: {' '.join(rest)}")
     from genjax_models.errors import UserError
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    overrides: dict[str, str] = {}
+    try:
+        if words[:1] == ["train"]:
+            own = {word for action in _command_parser("train")._actions for word in action.option_strings}
+            words, overrides = split_overrides(words, own)
+    except UserError as error:
+        _say(f"error: {error}")
+        return 2
+    arguments = parser().parse_args(words)
+
     from genjax_models.experiment import Interrupted, NonFinite
 
     try:
         if arguments.command == "train":
-            return _train(arguments, rest)
+            return _train(arguments, overrides)
         return {"evaluate": _evaluate, "sample": _sample, "list": _list}[arguments.command](arguments)
     except UserError as error:
         _say(f"error: {error}")

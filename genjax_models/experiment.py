@@ -82,7 +82,7 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
         values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
         raise DataError(
             f"{type(config.data).__name__} holds values from {values.min():g} to {values.max():g}, but "
-            f"{type(config.model).__name__} has a Bernoulli likelihood, for values in [0, 1]: scale the data to [0, 1], "
+            f"{type(config.model).__name__} has a Bernoulli likelihood, for values in [0, 1]: scale the data to that, "
             "or use a model with a gaussian likelihood (VAE(likelihood='gaussian'))."
         )
     splits = (data.train, data.validation, data.test)
