@@ -153,8 +153,12 @@ def best_whole(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
             found.append(verify(path))
         except RunError as error:
             warn(f"{error} Left out.")
-    evaluated = [c for c in found if c.metric is not None]
-    return max(evaluated, key=lambda c: c.metric) if evaluated else None
+    return _best(found)
+
+
+def _best(found: list[Checkpoint]) -> Checkpoint | None:
+    evaluated = {c.metric: c for c in reversed(found) if c.metric is not None}
+    return evaluated[max(evaluated)] if evaluated else None
 
 
 def prune(folder: Path) -> None:
@@ -165,10 +169,8 @@ def prune(folder: Path) -> None:
             found.append(read_manifest(path)[0])
         except RunError:
             continue
-    evaluated = [c for c in found if c.metric is not None]
-    keep = {c.path for c in found[-2:]}
-    if evaluated:
-        keep.add(max(evaluated, key=lambda c: c.metric).path)
+    best = _best(found)
+    keep = {c.path for c in found[-2:]} | ({best.path} if best else set())
     for checkpoint in found:
         if checkpoint.path not in keep:
             shutil.rmtree(checkpoint.path)

@@ -39,10 +39,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    data_dir = {
-        "metavar": "DIR",
-        "help": "folder of data files (otherwise $GENJAX_MODELS_DATA, then ~/.cache/genjax_models/data)",
-    }
+    where = "folder of data files (otherwise $GENJAX_MODELS_DATA, then ~/.cache/genjax_models/data)"
 
     train = commands.add_parser(
         "train",
@@ -59,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("-h", "--help", action="store_true", help="this text, with the fields of CONFIG if it is given")
     train.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file that sets CONFIG, as in configs/")
     train.add_argument("--run-dir", metavar="DIR", help="the run folder (default: runs/ and the file's name)")
-    train.add_argument("--data-dir", **data_dir)
+    train.add_argument("--data-dir", metavar="DIR", help=where)
     train.add_argument("--quiet", action="store_true", help="no progress; errors and the result's place alone")
 
     evaluate = commands.add_parser(
@@ -70,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     evaluate.add_argument("--num-samples", type=_positive, metavar="K", help="importance samples an example")
-    evaluate.add_argument("--data-dir", **data_dir)
+    evaluate.add_argument("--data-dir", metavar="DIR", help=where)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
     sample = commands.add_parser("sample", help="a picture of samples of a run", description="Draw samples of a run.")
@@ -179,7 +176,7 @@ def _use_compilation_cache() -> None:
     """Keep compiled programs between starts, unless the user has said where or whether."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and not jax.config.jax_compilation_cache_dir:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "genjax_models" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

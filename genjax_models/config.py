@@ -8,8 +8,8 @@ stay concrete, because it picks a shape or a branch, is declared `field(..., sta
 around tracers, which have no values to check.
 """
 
+import abc
 import dataclasses
-import functools
 import math
 import numbers
 import types
@@ -25,30 +25,55 @@ from genjax_models.errors import ConfigError
 T = TypeVar("T")
 
 
-class ModelConfig:
-    """Base of every model's configuration; `build(visible)` returns one of the three capabilities of `core`."""
+class ModelConfig(abc.ABC):
+    """Base of every model's configuration."""
 
-    capability: ClassVar[str]
+    capability: ClassVar[str]  # which of the three in `core`
     citation: ClassVar[str]
 
+    @property
+    @abc.abstractmethod
+    def data_support(self) -> str:
+        """The values that p(x) is defined on: "unit" for [0, 1], or "real"."""
 
-class ObjectiveConfig:
-    """Base of every objective's configuration; `build(model)` returns a `core.Objective`."""
+    @abc.abstractmethod
+    def build(self, visible: int) -> Any:
+        """The model, one of the three capabilities, of examples with `visible` units."""
 
-    capability: ClassVar[str]
+
+class ObjectiveConfig(abc.ABC):
+    """Base of every objective's configuration."""
+
+    capability: ClassVar[str]  # what it needs of a model
     citation: ClassVar[str]
 
-
-class OptimizerConfig:
-    """Base of every optimizer's configuration; `build()` returns an `optax.GradientTransformation`."""
-
-
-class ScheduleConfig:
-    """Base of every schedule's configuration; `build()` returns a function from the step to a value."""
+    @abc.abstractmethod
+    def build(self, model: Any) -> Any:
+        """The `core.Objective` on a model; ModelError if the model cannot serve it."""
 
 
-class DataConfig:
-    """Base of every data source's configuration; `load(data_dir)` returns a `data.Dataset`."""
+class OptimizerConfig(abc.ABC):
+    """Base of every optimizer's configuration."""
+
+    @abc.abstractmethod
+    def build(self) -> Any:
+        """An `optax.GradientTransformation`."""
+
+
+class ScheduleConfig(abc.ABC):
+    """Base of every schedule's configuration."""
+
+    @abc.abstractmethod
+    def build(self) -> Any:
+        """A function from the step to a value."""
+
+
+class DataConfig(abc.ABC):
+    """Base of every data source's configuration."""
+
+    @abc.abstractmethod
+    def load(self, data_dir: str | None = None) -> Any:
+        """The `data.Dataset`, from the data folder where it needs one."""
 
 
 BASES = (ModelConfig, ObjectiveConfig, OptimizerConfig, ScheduleConfig, DataConfig)
@@ -81,11 +106,9 @@ def field(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@functools.cache
-def annotations(cls: type) -> dict[str, Any]:
+def annotations(cls: Any) -> dict[str, Any]:
     """The resolved annotation of every field of a configuration class."""
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    return cls.__hints__
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
@@ -113,12 +136,15 @@ def _has_leaves(annotation: Any) -> bool:
 def config(cls: type[T]) -> type[T]:
     """Make a class a configuration: a frozen dataclass, registered as a pytree whose leaves are its floats."""
     cls = dataclasses.dataclass(frozen=True)(cls)
-    cls.__config__ = True  # type: ignore[attr-defined]
-    data, meta = [], []
+    hints = typing.get_type_hints(cls)
+    cls.__hints__ = {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore
+    data: list[str] = []
+    meta: list[str] = []
     for f in dataclasses.fields(cls):  # type: ignore[arg-type]
         leaf = _has_leaves(annotations(cls)[f.name]) and not f.metadata.get("static", False)
         leaf = leaf or f.metadata.get("leaf", False)
         (data if leaf else meta).append(f.name)
+    cls.__config__ = True  # type: ignore[attr-defined]
     cls.__leaves__ = frozenset(data)  # type: ignore[attr-defined]
     jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
     return cls
@@ -229,9 +255,9 @@ def canonical(node: T) -> T:
     A Python int, a Python float and a numpy scalar otherwise have three types under `jax.jit`, and trace three times.
     """
 
-    def convert(value, metadata):
-        if dataclasses.is_dataclass(value):
-            fields = {f.name: f.metadata for f in dataclasses.fields(value) if f.name in type(value).__leaves__}
+    def convert(value: Any, metadata: Any) -> Any:
+        if hasattr(value, "__config__"):
+            fields = {f.name: f.metadata for f in dataclasses.fields(value) if f.name in value.__leaves__}
             return dataclasses.replace(value, **{k: convert(getattr(value, k), m) for k, m in fields.items()})
         if isinstance(value, tuple):
             return tuple(convert(v, metadata) for v in value)
@@ -246,15 +272,15 @@ def canonical(node: T) -> T:
 class Training:
     """How long to train, on what batches, and what to do along the way."""
 
-    num_steps: int = field(2000, ge=1, help="updates in all")
-    batch_size: int = field(100, ge=1, help="examples a batch, drawn without replacement within an epoch")
-    evaluate_every: int = field(500, ge=1, help="steps between evaluations on the validation split and checkpoints")
-    chunk: int = field(100, ge=1, help="steps in one compiled call; progress and stop signals come in between")
+    num_steps: int = field(default=2000, ge=1, help="updates in all")
+    batch_size: int = field(default=100, ge=1, help="examples a batch, drawn without replacement within an epoch")
+    evaluate_every: int = field(default=500, ge=1, help="steps between validations, with a checkpoint each")
+    chunk: int = field(default=100, ge=1, help="steps in one compiled call; progress and stop signals come in between")
     average: float | None = field(
-        None, gt=0, lt=1, help="decay of an exponential moving average of the model's parameters, used to evaluate"
+        default=None, gt=0, lt=1, help="decay of a moving average of the model's parameters, used to evaluate"
     )
     nonfinite: Literal["skip", "stop"] = field(
-        "stop", help="a step whose loss or gradient is not finite: skip that batch, or stop the run"
+        default="stop", help="a step whose loss or gradient is not finite: skip that batch, or stop the run"
     )
 
 
@@ -262,9 +288,9 @@ class Training:
 class Evaluation:
     """What the final evaluation measures."""
 
-    num_samples: int = field(1000, ge=1, help="importance samples K a test example for log p(x)")
+    num_samples: int = field(default=1000, ge=1, help="importance samples K a test example for log p(x)")
     parameters: Literal["best", "latest"] = field(
-        "best", help="evaluate the checkpoint with the best validation bound, or the latest one"
+        default="best", help="evaluate the checkpoint with the best validation bound, or the latest one"
     )
 
 
@@ -276,8 +302,6 @@ class Config:
     objective: ObjectiveConfig = field(help="the objective, from genjax_models.objectives")
     optimizer: OptimizerConfig = field(help="the optimizer, from genjax_models.optimizers")
     data: DataConfig = field(help="the data, from genjax_models.data")
-    training: Training = field(Training(), help="length, batches, averaging, policy for non-finite steps")
-    evaluation: Evaluation = field(Evaluation(), help="the final evaluation on the test split")
-    seed: int = field(
-        0, leaf=True, ge=0, lt=2**32, help="seeds parameters, batches and noise; no part of the compiled program"
-    )
+    training: Training = field(default=Training(), help="length, batches, averaging, policy for non-finite steps")
+    evaluation: Evaluation = field(default=Evaluation(), help="the final evaluation on the test split")
+    seed: int = field(default=0, leaf=True, ge=0, lt=2**32, help="seeds parameters, batches and noise")

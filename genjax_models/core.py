@@ -14,6 +14,8 @@ sequence of phases, each of which follows one objective's gradient on one group.
 Throughout: K particles, B batch, D visible units; log-probabilities are nats per example, summed over dimensions.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -39,8 +41,7 @@ class Joint(NamedTuple):
 
 def total(terms: Terms) -> Scalar:
     """The log-probability that terms make up: their sum."""
-    first, *rest = jax.tree.leaves(terms)
-    return sum(rest, first)
+    return functools.reduce(operator.add, jax.tree.leaves(terms))
 
 
 class LatentVariableModel(NamedTuple):
@@ -144,4 +145,3 @@ class TrainStep(NamedTuple):
 
     init: Callable[..., TrainState]  # (key, params, batch) -> state
     step: Callable[..., tuple[TrainState, Metrics]]  # (state, batch) -> (state, metrics)
-    batches: int  # batches a step takes; more than one come stacked on a leading axis

@@ -53,7 +53,7 @@ class DataSpec:
 
     visible: int
     image_shape: tuple[int, ...] | None
-    sizes: tuple[int, int, int]  # train, validation, test
+    sizes: tuple[int, ...]  # train, validation, test
     checksum: int  # crc32 over the three splits
 
 
@@ -86,7 +86,7 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
             "or use a model with a gaussian likelihood (VAE(likelihood='gaussian'))."
         )
     splits = (data.train, data.validation, data.test)
-    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x), crc), splits, 0)
+    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), splits, 0)
     shape = None if data.image_shape is None else tuple(data.image_shape)
     return data, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
 
@@ -102,7 +102,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def _number(value: float) -> float | None:
+def _number(value: Any) -> float | None:
     """A number as JSON has it: not finite becomes null."""
     value = float(value)
     return value if math.isfinite(value) else None
@@ -226,7 +226,8 @@ class Progress:
 
     def __init__(self, log: Log, total: int, live: bool):
         self.log, self.total, self.live = log, total, live
-        self.since, self.first = time.perf_counter(), None
+        self.since = time.perf_counter()
+        self.first: int | None = None
 
     def show(self, step: int, train: float | None, validation: float | None, evaluated: bool) -> None:
         now = time.perf_counter()

@@ -28,10 +28,10 @@ def value_at(value: Any, step: jax.Array) -> Any:
 class Linear(ScheduleConfig):
     """From `start` to `end` over `steps`, beginning at step `delay`; constant before and after."""
 
-    start: float = field(0.0, help="value at first")
-    end: float = field(1.0, help="value at last")
-    steps: int = field(1000, ge=1, help="steps from one to the other")
-    delay: int = field(0, ge=0, help="steps before it moves")
+    start: float = field(default=0.0, help="value at first")
+    end: float = field(default=1.0, help="value at last")
+    steps: int = field(default=1000, ge=1, help="steps from one to the other")
+    delay: int = field(default=0, ge=0, help="steps before it moves")
 
     def build(self) -> Schedule:
         return optax.linear_schedule(self.start, self.end, self.steps, self.delay)
@@ -41,9 +41,9 @@ class Linear(ScheduleConfig):
 class Cosine(ScheduleConfig):
     """From `start` along a half cosine to `start * final_fraction` over `steps` (Loshchilov and Hutter 2017)."""
 
-    start: float = field(1e-3, help="value at first")
-    steps: int = field(1000, ge=1, help="steps until the last value")
-    final_fraction: float = field(0.0, ge=0, le=1, help="last value as a fraction of the first")
+    start: float = field(default=1e-3, help="value at first")
+    steps: int = field(default=1000, ge=1, help="steps until the last value")
+    final_fraction: float = field(default=0.0, ge=0, le=1, help="last value as a fraction of the first")
 
     def build(self) -> Schedule:
         return optax.cosine_decay_schedule(self.start, self.steps, self.final_fraction)
@@ -53,9 +53,9 @@ class Cosine(ScheduleConfig):
 class Warmup(ScheduleConfig):
     """From `start` linearly to `peak` over `steps`, constant after."""
 
-    start: float = field(0.0, help="value at first")
-    peak: float = field(1e-3, help="value from `steps` on")
-    steps: int = field(100, ge=1, help="steps of warm-up")
+    start: float = field(default=0.0, help="value at first")
+    peak: float = field(default=1e-3, help="value from `steps` on")
+    steps: int = field(default=100, ge=1, help="steps of warm-up")
 
     def build(self) -> Schedule:
         return optax.warmup_constant_schedule(self.start, self.peak, self.steps)
@@ -65,10 +65,10 @@ class Warmup(ScheduleConfig):
 class Polynomial(ScheduleConfig):
     """From `start` to `end` as the power `power` of the remaining fraction of `steps`."""
 
-    start: float = field(1e-3, help="value at first")
-    end: float = field(0.0, help="value at last")
-    power: float = field(1.0, gt=0, help="1 is linear, 2 quadratic")
-    steps: int = field(1000, ge=1, help="steps from one to the other")
+    start: float = field(default=1e-3, help="value at first")
+    end: float = field(default=0.0, help="value at last")
+    power: float = field(default=1.0, gt=0, help="1 is linear, 2 quadratic")
+    steps: int = field(default=1000, ge=1, help="steps from one to the other")
 
     def build(self) -> Schedule:
         return optax.polynomial_schedule(self.start, self.end, self.power, self.steps)
@@ -108,11 +108,11 @@ def _chain(clip_norm: Any, optimizer: optax.GradientTransformation) -> optax.Gra
 class Adam(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
 
-    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
-    b1: float = field(0.9, ge=0, lt=1, help="decay of the first moment")
-    b2: float = field(0.999, ge=0, lt=1, help="decay of the second moment")
-    eps: float = field(1e-8, gt=0, help="added to the root of the second moment")
-    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+    learning_rate: float | ScheduleConfig = field(default=1e-3, ge=0, help="a number, or a schedule in the config file")
+    b1: float = field(default=0.9, ge=0, lt=1, help="decay of the first moment")
+    b2: float = field(default=0.999, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(default=1e-8, gt=0, help="added to the root of the second moment")
+    clip_norm: float | None = field(default=None, gt=0, help="clip the gradient's norm in each parameter group to this")
 
     def build(self) -> optax.GradientTransformation:
         return _chain(self.clip_norm, optax.adam(build_value(self.learning_rate), self.b1, self.b2, self.eps))
@@ -122,12 +122,12 @@ class Adam(OptimizerConfig):
 class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
-    b1: float = field(0.9, ge=0, lt=1, help="decay of the first moment")
-    b2: float = field(0.999, ge=0, lt=1, help="decay of the second moment")
-    eps: float = field(1e-8, gt=0, help="added to the root of the second moment")
-    weight_decay: float = field(1e-4, ge=0, help="decay of every parameter, times the learning rate")
-    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+    learning_rate: float | ScheduleConfig = field(default=1e-3, ge=0, help="a number, or a schedule in the config file")
+    b1: float = field(default=0.9, ge=0, lt=1, help="decay of the first moment")
+    b2: float = field(default=0.999, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(default=1e-8, gt=0, help="added to the root of the second moment")
+    weight_decay: float = field(default=1e-4, ge=0, help="decay of every parameter, times the learning rate")
+    clip_norm: float | None = field(default=None, gt=0, help="clip the gradient's norm in each parameter group to this")
 
     def build(self) -> optax.GradientTransformation:
         rate = build_value(self.learning_rate)
@@ -138,10 +138,10 @@ class AdamW(OptimizerConfig):
 class SGD(OptimizerConfig):
     """Gradient descent, with momentum if given."""
 
-    learning_rate: float | ScheduleConfig = field(1e-2, ge=0, help="a number, or a schedule in the config file")
-    momentum: float | None = field(None, ge=0, lt=1, help="decay of the velocity; None for plain descent")
-    nesterov: bool = field(False, help="look ahead along the velocity")
-    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+    learning_rate: float | ScheduleConfig = field(default=1e-2, ge=0, help="a number, or a schedule in the config file")
+    momentum: float | None = field(default=None, ge=0, lt=1, help="decay of the velocity; None for plain descent")
+    nesterov: bool = field(default=False, help="look ahead along the velocity")
+    clip_norm: float | None = field(default=None, gt=0, help="clip the gradient's norm in each parameter group to this")
 
     def check(self) -> list[str]:
         if self.nesterov and self.momentum is None:
@@ -156,10 +156,10 @@ class SGD(OptimizerConfig):
 class RMSProp(OptimizerConfig):
     """RMSProp (Tieleman and Hinton 2012)."""
 
-    learning_rate: float | ScheduleConfig = field(1e-3, ge=0, help="a number, or a schedule in the config file")
-    decay: float = field(0.9, ge=0, lt=1, help="decay of the second moment")
-    eps: float = field(1e-8, gt=0, help="added to the second moment")
-    clip_norm: float | None = field(None, gt=0, help="clip the gradient's norm in each parameter group to this")
+    learning_rate: float | ScheduleConfig = field(default=1e-3, ge=0, help="a number, or a schedule in the config file")
+    decay: float = field(default=0.9, ge=0, lt=1, help="decay of the second moment")
+    eps: float = field(default=1e-8, gt=0, help="added to the second moment")
+    clip_norm: float | None = field(default=None, gt=0, help="clip the gradient's norm in each parameter group to this")
 
     def build(self) -> optax.GradientTransformation:
         rate = build_value(self.learning_rate)

@@ -89,10 +89,10 @@ def _repeat(phase: Phase, carry: tuple, key: Key, batch: Any, step: jax.Array) -
     """All updates of a phase; the metrics are those of the last."""
 
     def update(carry, xs):
-        *carry, finite = carry
+        params, own, objective_state, optimizer_state, finite = carry
         key, batch = xs
-        *carry, ok, metrics = _update(phase, *carry, key, as_batch(batch), step)
-        return (*carry, finite & ok), metrics
+        *new, ok, metrics = _update(phase, params, own, objective_state, optimizer_state, key, as_batch(batch), step)
+        return (*new, finite & ok), metrics
 
     if phase.repeats == 1:
         return update(carry, (key, batch))
@@ -145,13 +145,14 @@ class Step:
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        params, finite, metrics = state.params, jnp.ones((), bool), {}
-        own, objective, optimizer = list(state.own), list(state.objective), list(state.optimizer)
+        params, finite = state.params, jnp.ones((), bool)
+        metrics: Metrics = {}
+        owns, objectives, optimizers = list(state.own), list(state.objective), list(state.optimizer)
         batches = _share_out(batch, self.phases)
         for i, phase in enumerate(self.phases):
-            carry = (params, own[i], objective[i], optimizer[i], finite)
+            carry = (params, owns[i], objectives[i], optimizers[i], finite)
             carry, found = _repeat(phase, carry, jax.random.fold_in(key, i), batches[i], state.step)
-            params, own[i], objective[i], optimizer[i], finite = carry
+            params, owns[i], objectives[i], optimizers[i], finite = carry
             prefix = "" if len(self.phases) == 1 else _phase_name(phase, i) + "/"
             metrics |= {prefix + name: value for name, value in found.items()}
 
@@ -162,15 +163,21 @@ class Step:
             rate = (1 - self.average) / (1 - self.average**n)
             average = jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
 
-        new = (params, tuple(own), tuple(objective), tuple(optimizer), average)
+        new = (params, tuple(owns), tuple(objectives), tuple(optimizers), average)
         old = (state.params, state.own, state.objective, state.optimizer, state.average)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite & ~state.halted, a, b), new, old)
+        params, own, objective, optimizer, average = jax.tree.map(
+            lambda a, b: jnp.where(finite & ~state.halted, a, b), new, old
+        )
         failed = ~finite & ~state.halted
         halted = state.halted | failed if self.nonfinite == "stop" else state.halted
         return TrainState(
-            state.step + (~halted).astype(jnp.int32),
-            state.key,
-            *kept,
+            step=state.step + (~halted).astype(jnp.int32),
+            key=state.key,
+            params=params,
+            own=own,
+            objective=objective,
+            optimizer=optimizer,
+            average=average,
             nonfinite=state.nonfinite + failed.astype(jnp.int32),
             halted=halted,
         ), metrics
@@ -196,14 +203,14 @@ def make_train_step(
             batch and key, "stop" also sets `state.halted`, after which nothing changes any more.
 
     Returns:
-        A `TrainStep`: `init(key, params, batch) -> state`, `step(state, batch) -> (state, metrics)`, and `batches`, how
-        many batches a step takes, stacked on a leading axis where that is more than one.
+        A `TrainStep`: `init(key, params, batch) -> state` and `step(state, batch) -> (state, metrics)`. Phases that
+        take more than one batch together (each takes `repeats`) are given them stacked on a leading axis.
 
     Raises:
         ConfigError: arguments that are neither form, or an unknown policy.
 
     Example:
-        >>> init, step, _ = make_train_step(elbo(model), optax.adam(1e-3))
+        >>> init, step = make_train_step(elbo(model), optax.adam(1e-3))
         >>> state = init(jax.random.key(0), params, x)
         >>> state, metrics = step(state, x)
     """
@@ -224,7 +231,7 @@ def make_train_step(
         if phase.repeats < 1:
             raise ConfigError(f"repeats: got {phase.repeats!r}, expected at least 1.")
     step = jax.jit(Step(phases, average, nonfinite), donate_argnums=0)
-    return TrainStep(InitState(phases, average), step, sum(p.repeats for p in phases))
+    return TrainStep(InitState(phases, average), step)
 
 
 def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:

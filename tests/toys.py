@@ -22,6 +22,11 @@ def binary_states(number: int) -> np.ndarray:
     return np.array(list(itertools.product([0.0, 1.0], repeat=number)))
 
 
+def quick_jit(function: Callable) -> Callable:
+    """`jax.jit` for programs that run once: compiling is what they cost, so XLA optimizes little."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def worst(a: Any, b: Any) -> float:
     """The largest absolute difference between two pytrees of the same structure."""
     differences = jax.tree.map(lambda u, v: np.max(np.abs(np.asarray(u) - np.asarray(v)), initial=0.0), a, b)
@@ -103,15 +108,11 @@ def particle_sets(states: int, particles: int) -> np.ndarray:
     return np.array(list(itertools.product(range(states), repeat=particles)))
 
 
-def exact_bound(toy: Net, params, x, particles: int, proposal=None):
-    """E log (1/K) sum_k p(x, z_k) / q(z_k | x), summed over all sets of particles; K = 1 is the ELBO.
-
-    The particles come from the recognition parameters `proposal`, by default those that weigh them.
-    """
+def exact_bound(toy: Net, params, x, particles: int):
+    """E log (1/K) sum_k p(x, z_k) / q(z_k | x), summed over all sets of particles; K = 1 is the ELBO."""
     log_p, log_q = net_log_weights(toy, params, x)
     sets = particle_sets(len(log_p), particles)
-    drawn = log_q if proposal is None else net_log_posterior(proposal, toy.z, x)
-    chance = jnp.exp(jnp.sum(drawn[sets], axis=1))
+    chance = jnp.exp(jnp.sum(log_q[sets], axis=1))
     bound = jax.nn.logsumexp((log_p - log_q)[sets], axis=1) - np.log(particles)
     return jnp.sum(chance * bound)
 
@@ -133,19 +134,25 @@ class Draws(NamedTuple):
 
 
 def record_draws(build: Callable, model: LatentVariableModel, params, key, x) -> Draws:
-    """Run the loss of the objective `build(model)` once, and note the keys of every draw."""
+    """Run the loss of the objective `build(model)` once, and note the keys of every draw.
+
+    What is drawn does not matter here: zeros are.
+    """
     particles, dreams = [], []
+
+    def zeros(function, *args):
+        return jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), jax.eval_shape(function, *args))
 
     def propose(params, key, x, c):
         jax.debug.callback(lambda k, x: particles.append((np.array(k), np.array(x))), jax.random.key_data(key), x)
-        return model.propose(params, key, x, c)
+        return zeros(model.propose, params, key, x, c)
 
     def sample_joint(params, key, c):
         jax.debug.callback(lambda k: dreams.append(np.array(k)), jax.random.key_data(key))
-        return model.sample_joint(params, key, c)
+        return zeros(model.sample_joint, params, key, c)
 
     loss = build(model._replace(propose=propose, sample_joint=sample_joint)).loss
-    loss(Trainable(params), (), key, x, 0)
+    quick_jit(lambda params: loss(Trainable(params), (), key, x, 0)[0])(params).block_until_ready()
     jax.effects_barrier()
     keys = [k for k, _ in particles]
     distinct = {tuple(k) for k in keys + dreams}
@@ -217,7 +224,7 @@ def enumerate_loss(build: Callable, toy: Net, x, step: int = 0) -> Outcomes:
         value, gradient = jax.value_and_grad(lambda p: objective.loss(Trainable(p), (), key, x, step)[0])(params)
         return jnp.exp(log_chance), value, gradient
 
-    found = jax.jit(jax.vmap(one, (None, 0, 0)))(toy.params, particles, dreams)
+    found = quick_jit(jax.vmap(one, (None, 0, 0)))(toy.params, particles, dreams)
     return Outcomes(*found, particles, dreams, draws.examples)
 
 
@@ -343,7 +350,7 @@ def integrate_loss(build: Callable, toy: LinearGaussian, x, nodes: int, step: in
 
     pairs = np.array(list(itertools.product(range(len(grid)), range(len(dream_grid)))))
     noises = grid[pairs[:, 0]], dream_grid[pairs[:, 1]]
-    return jax.jit(expected)(toy.params, noises, weights[pairs[:, 0]] * dream_weights[pairs[:, 1]])
+    return quick_jit(expected)(toy.params, noises, weights[pairs[:, 0]] * dream_weights[pairs[:, 1]])
 
 
 def monte_carlo(build: Callable, model: LatentVariableModel, params, x, keys) -> tuple[Any, Any]:

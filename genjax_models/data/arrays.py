@@ -97,16 +97,16 @@ class Arrays(DataConfig):
     intensities, and all other data real numbers, which cannot be binarized.
     """
 
-    path: str = field(nonempty=True, help="the file; a relative path is of the working folder, then of the data folder")
-    binarization: Binarization = field("none", help=BINARIZATION_HELP)
+    path: str = field(nonempty=True, help="the file; looked for from the working folder, then in the data folder")
+    binarization: Binarization = field(default="none", help=BINARIZATION_HELP)
     validation_fraction: float = field(
-        0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where the file has no splits"
+        default=0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where the file has no splits"
     )
     test_fraction: float = field(
-        0.1, static=True, gt=0, lt=1, help="share of the rows for test, where the file has no splits"
+        default=0.1, static=True, gt=0, lt=1, help="share of the rows for test, where the file has no splits"
     )
     image_shape: tuple[int, ...] | None = field(
-        None, ge=1, nonempty=True, help="height, width and channels of rows that are flattened images"
+        default=None, ge=1, nonempty=True, help="height, width and channels of rows that are flattened images"
     )
 
     def check(self) -> list[str]:
@@ -176,15 +176,16 @@ class Arrays(DataConfig):
             )
         if "all" in arrays:
             x = arrays["all"]
-            counts = (max(1, round(len(x) * f)) for f in (self.validation_fraction, self.test_fraction))
+            sizes = [max(1, round(len(x) * f)) for f in (self.validation_fraction, self.test_fraction)]
             try:
-                parts = split(x, *counts)
+                train, validation, test = split(x, *sizes)
             except DataError as error:
                 raise DataError(f"{path}: {error}") from error
         else:
-            parts = tuple(values)
+            train, validation, test = (arrays[name] for name in SPLITS)
         if self.binarization != "none" or (unit and not binary):
-            return from_intensities(*parts, self.binarization, image_shape, str(path))
+            return from_intensities(train, validation, test, self.binarization, image_shape, str(path))
         if binary:
-            return check(Dataset(*(x.astype(np.uint8) for x in parts), "binary", image_shape), str(path))
-        return check(Dataset(*parts, "real", image_shape), str(path))
+            train, validation, test = (x.astype(np.uint8) for x in (train, validation, test))
+            return check(Dataset(train, validation, test, "binary", image_shape), str(path))
+        return check(Dataset(train, validation, test, "real", image_shape), str(path))

@@ -15,6 +15,7 @@ from genjax_models.errors import DataError
 
 Support = Literal["binary", "unit", "real"]
 Binarization = Literal["threshold", "fixed", "dynamic", "none"]
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 BINARIZATION_HELP = (
     "threshold: 1 above 0.5; fixed: one Bernoulli draw for good; dynamic: a new draw at every training step; "
     "none: keep the intensities"
@@ -122,7 +123,7 @@ def check(data: Dataset, source: str = "data") -> Dataset:
     return data
 
 
-def split(x: np.ndarray, validation: int, test: int, seed: int = SPLIT_SEED) -> tuple[np.ndarray, ...]:
+def split(x: np.ndarray, validation: int, test: int, seed: int = SPLIT_SEED) -> Parts:
     """(train, validation, test) rows of `x` [N, ...] by a permutation that depends only on N and `seed`.
 
     Raises:
@@ -195,8 +196,9 @@ def from_intensities(
     if binarization == "none":
         return data
     if binarization == "threshold":
-        binary = {name: threshold(x) for name, x in splits(data).items()}
+        train, validation, test = threshold(train), threshold(validation), threshold(test)
     else:
-        drawn = [name for name in BINARIZATION_SEEDS if binarization == "fixed" or name != "train"]
-        binary = {name: draw(splits(data)[name], BINARIZATION_SEEDS[name]) for name in drawn}
-    return data._replace(support="binary", **binary)
+        train = draw(train, BINARIZATION_SEEDS["train"]) if binarization == "fixed" else train
+        validation = draw(validation, BINARIZATION_SEEDS["validation"])
+        test = draw(test, BINARIZATION_SEEDS["test"])
+    return Dataset(train, validation, test, "binary", image_shape)

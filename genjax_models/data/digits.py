@@ -53,7 +53,7 @@ class Digits(DataConfig):
     A pixel counts 0 to 16 and is divided by 16; the split is by a fixed permutation.
     """
 
-    binarization: Binarization = field("threshold", help=BINARIZATION_HELP)
+    binarization: Binarization = field(default="threshold", help=BINARIZATION_HELP)
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 64; `data_dir` is not needed.
@@ -62,4 +62,5 @@ class Digits(DataConfig):
             DataError: scikit-learn is not installed, or its file is broken.
         """
         validate(self)
-        return from_intensities(*split(_intensities(), VALIDATION, TEST), self.binarization, (8, 8), "digits")
+        train, validation, test = split(_intensities(), VALIDATION, TEST)
+        return from_intensities(train, validation, test, self.binarization, (8, 8), "digits")

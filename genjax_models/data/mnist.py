@@ -76,9 +76,9 @@ class MNIST(DataConfig):
     subfolder `mnist`; labels are not needed.
     """
 
-    binarization: Binarization = field("dynamic", help=BINARIZATION_HELP)
+    binarization: Binarization = field(default="dynamic", help=BINARIZATION_HELP)
     download: str | None = field(
-        None, nonempty=True, help="base address of the gzipped files, to fetch what is missing; None: never"
+        default=None, nonempty=True, help="base address of the gzipped files, to fetch what is missing; None: never"
     )
 
     def load(self, data_dir: str | None = None) -> Dataset:

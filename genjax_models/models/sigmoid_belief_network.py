@@ -96,9 +96,13 @@ class SigmoidBeliefNetwork(ModelConfig):
 
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Neal 1992; Saul, Jaakkola and Jordan 1996"
-    data_support: ClassVar[str] = "unit"
+    layers: tuple[int, ...] = field(
+        default=(200,), ge=1, nonempty=True, help="sizes of the latent layers, from x upwards"
+    )
 
-    layers: tuple[int, ...] = field((200,), ge=1, nonempty=True, help="sizes of the latent layers, from x upwards")
+    @property
+    def data_support(self) -> str:
+        return "unit"
 
     def build(self, visible: int) -> LatentVariableModel:
         """The model of x with `visible` units."""

@@ -100,13 +100,13 @@ class VAE(ModelConfig):
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014"
 
-    latent: int = field(50, ge=1, help="latent units Z")
-    encoder_hidden: tuple[int, ...] = field((200, 200), ge=1, help="hidden layers of q(z | x), from x on")
-    decoder_hidden: tuple[int, ...] = field((200, 200), ge=1, help="hidden layers of p(x | z), from z on")
-    activation: Activation = field("tanh", help="after every hidden layer")
-    likelihood: Likelihood = field("bernoulli", help="bernoulli for x in [0, 1], gaussian for real x")
+    latent: int = field(default=50, ge=1, help="latent units Z")
+    encoder_hidden: tuple[int, ...] = field(default=(200, 200), ge=1, help="hidden layers of q(z | x), from x on")
+    decoder_hidden: tuple[int, ...] = field(default=(200, 200), ge=1, help="hidden layers of p(x | z), from z on")
+    activation: Activation = field(default="tanh", help="after every hidden layer")
+    likelihood: Likelihood = field(default="bernoulli", help="bernoulli for x in [0, 1], gaussian for real x")
     scale: float | None = field(
-        None, gt=0, help="standard deviation of the gaussian likelihood; None learns one for each visible unit"
+        default=None, gt=0, help="the gaussian likelihood's standard deviation; None learns one a visible unit"
     )
 
     def check(self) -> list[str]:

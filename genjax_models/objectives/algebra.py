@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
-from genjax_models.core import Objective, Trainable
+from genjax_models.core import Metrics, Objective, Trainable
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.common import owns_nothing
 from genjax_models.optimizers import Schedule, build_value, value_at
@@ -36,7 +36,8 @@ class SumLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         keys = jax.random.split(key, len(self.parts))
-        value, states, metrics = 0.0, [], {}
+        value, states = 0.0, []
+        metrics: Metrics = {}
         for (name, weight, part), k, own, old in zip(self.parts, keys, trainable.own, state, strict=True):
             loss, (new, found) = part.loss(Trainable(trainable.model, own), old, k, batch, step)
             value = value + value_at(weight, step) * loss
@@ -101,7 +102,7 @@ class Part:
     """A part of a weighted sum."""
 
     objective: ObjectiveConfig = field(help="the part's objective")
-    weight: float | ScheduleConfig = field(1.0, help="its weight, a number or a schedule")
+    weight: float | ScheduleConfig = field(default=1.0, help="its weight, a number or a schedule")
 
 
 @config
@@ -111,7 +112,7 @@ class Sum(ObjectiveConfig):
     capability: ClassVar[str] = "that of its parts"
     citation: ClassVar[str] = ""
 
-    parts: tuple[Part, ...] = field((), nonempty=True, help="objectives with their weights")
+    parts: tuple[Part, ...] = field(default=(), nonempty=True, help="objectives with their weights")
 
     def build(self, model: Any) -> Objective:
         """The objective on a model; parts are named by their number."""

@@ -63,14 +63,23 @@ def only(group: str, params: Params) -> Params:
     return {name: part if name == group else jax.lax.stop_gradient(part) for name, part in params.items()}
 
 
-def moving_particles(model: LatentVariableModel, params: Params, key: Key, x, c, num_particles: int):
-    """log p(x, z_k) and log q(z_k | x) by terms, leaves [K], of z_k ~ q(. | x) that carry gradients."""
+def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Any, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
+    batch: Batch = as_batch(batch)
+    size = batch.x.shape[0]
 
-    def one(key):
-        z, log_q = model.propose(params, key, x, c)
-        return model.log_joint(params, z, x, c), log_q
+    def propose(key, x, c):
+        return jax.vmap(lambda k: model.propose(params, k, x, c))(jax.random.split(key, num_particles))
 
-    return jax.vmap(one)(jax.random.split(key, num_particles))
+    def flat(v):
+        return v.reshape(size * num_particles, *v.shape[2:])
+
+    z, log_q = jax.vmap(propose)(jax.random.split(key, size), batch.x, batch.context)
+    # Batch and particles are one axis here: of two, the products for the weights' gradients would transpose their
+    # operands, as large as all particles' visible units.
+    rows = jax.tree.map(lambda v: flat(jnp.broadcast_to(v[:, None], (size, num_particles, *v.shape[1:]))), batch)
+    log_p = jax.vmap(lambda z, row: model.log_joint(params, z, row.x, row.context))(jax.tree.map(flat, z), rows)
+    return jax.tree.map(lambda v: v.reshape(size, num_particles), log_p), log_q
 
 
 def fixed_particles(model: LatentVariableModel, params: Params, key: Key, x, c, num_particles: int):
@@ -95,9 +104,9 @@ def score_fixed(model: LatentVariableModel, params: Params, z: Latents, x, c) ->
 
 def over_batch(function, key: Key, batch: Any) -> Any:
     """`function(key, x, c)` of every example of a batch, each with a key of its own; the mean over examples."""
-    batch: Batch = as_batch(batch)
-    keys = jax.random.split(key, batch.x.shape[0])
-    return jax.tree.map(lambda v: jnp.mean(v, axis=0), jax.vmap(function)(keys, batch.x, batch.context))
+    x, context = as_batch(batch)
+    keys = jax.random.split(key, x.shape[0])
+    return jax.tree.map(lambda v: jnp.mean(v, axis=0), jax.vmap(function)(keys, x, context))
 
 
 def loss_of(bound: Scalar, surrogate: Scalar) -> Scalar:

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
-from genjax_models.core import LatentVariableModel, Objective, total
+from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.common import (
     loss_of,
     moving_particles,
-    over_batch,
     owns_nothing,
     require_particles,
     require_reparameterized,
@@ -35,16 +34,13 @@ class ELBOLoss:
     def __call__(self, trainable, state, key, batch, step):
         beta = value_at(self.beta, step)
 
-        def example(key, x, c):
-            log_p, log_q = moving_particles(self.model, trainable.model, key, x, c, self.num_particles)
-            if self.closed_form:
-                assert self.model.kl is not None
-                kl = total(self.model.kl(trainable.model, x, c))
-            else:
-                kl = jnp.mean(total(log_q) - total(log_p.prior))
-            return {"likelihood": jnp.mean(log_p.likelihood), "kl": kl}
-
-        metrics = over_batch(example, key, batch)
+        params, batch = trainable.model, as_batch(batch)
+        log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles)
+        if self.closed_form:
+            kl = total(jax.vmap(lambda x, c: self.model.kl(params, x, c))(batch.x, batch.context))
+        else:
+            kl = total(log_q) - total(log_p.prior)
+        metrics = {"likelihood": jnp.mean(log_p.likelihood), "kl": jnp.mean(kl)}
         bound = metrics["likelihood"] - metrics["kl"]
         surrogate = metrics["likelihood"] - beta * metrics["kl"]
         return loss_of(bound, surrogate), (state, {"bound": bound, **metrics})
@@ -97,13 +93,15 @@ class IWAELoss:
     num_particles: int
 
     def __call__(self, trainable, state, key, batch, step):
-        def example(key, x, c):
-            terms = moving_particles(self.model, trainable.model, key, x, c, self.num_particles)
-            log_p, log_q = map(total, terms)
+        terms = moving_particles(self.model, trainable.model, key, batch, self.num_particles)
+        log_p, log_q = map(total, terms)
+
+        @jax.vmap
+        def example(log_p, log_q):
             a = importance_weighted_bound(*jax.lax.stop_gradient((log_p, log_q)))
             return a.bound, a.generative @ log_p + a.recognition @ log_q
 
-        bound, surrogate = over_batch(example, key, batch)
+        bound, surrogate = map(jnp.mean, example(log_p, log_q))
         return loss_of(bound, surrogate), (state, {"bound": bound})
 
 
@@ -141,9 +139,11 @@ class ELBO(ObjectiveConfig):
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Kingma and Welling 2014; Rezende, Mohamed and Wierstra 2014"
 
-    num_particles: int = field(1, ge=1, help="samples of q an example, averaged")
-    beta: float | ScheduleConfig = field(1.0, ge=0, help="weight of the KL in the gradient, a number or a schedule")
-    kl: KL = field("auto", help="how the KL is computed")
+    num_particles: int = field(default=1, ge=1, help="samples of q an example, averaged")
+    beta: float | ScheduleConfig = field(
+        default=1.0, ge=0, help="weight of the KL in the gradient, a number or a schedule"
+    )
+    kl: KL = field(default="auto", help="how the KL is computed")
 
     def build(self, model: Any) -> Objective:
         """The objective on a model."""
@@ -157,7 +157,7 @@ class IWAE(ObjectiveConfig):
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Burda, Grosse and Salakhutdinov 2015"
 
-    num_particles: int = field(50, ge=1, help="particles K an example")
+    num_particles: int = field(default=50, ge=1, help="particles K an example")
 
     def build(self, model: Any) -> Objective:
         """The objective on a model."""

@@ -146,9 +146,11 @@ class ReweightedWakeSleep(ObjectiveConfig):
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Bornschein and Bengio 2015"
 
-    num_particles: int = field(5, ge=1, help="particles K an example")
-    wake: float | ScheduleConfig | None = field(0.5, gt=0, help="weight of q's wake update; None leaves it out")
-    sleep: float | ScheduleConfig | None = field(0.5, gt=0, help="weight of q's sleep update; None leaves it out")
+    num_particles: int = field(default=5, ge=1, help="particles K an example")
+    wake: float | ScheduleConfig | None = field(default=0.5, gt=0, help="weight of q's wake update; None leaves it out")
+    sleep: float | ScheduleConfig | None = field(
+        default=0.5, gt=0, help="weight of q's sleep update; None leaves it out"
+    )
 
     def check(self) -> list[str]:
         if self.wake is None and self.sleep is None:

@@ -53,10 +53,10 @@ def count_products(compiled) -> int:
 def training_step():
     """Our step as a function without arguments that goes on from its last state, and its compiled program."""
     model = vae(VISIBLE, latent=LATENT)
-    init, step, _ = make_train_step(iwae(model, PARTICLES), optax.adam(1e-3))
+    train = make_train_step(iwae(model, PARTICLES), optax.adam(1e-3))
     x = batch_of()
-    state = init(jax.random.key(0), model.init(jax.random.key(0), x[0], ()), x)
-    compiled = step.lower(state, x).compile()
+    state = train.init(jax.random.key(0), model.init(jax.random.key(0), x[0], ()), x)
+    compiled = train.step.lower(state, x).compile()
 
     def advance():
         nonlocal state

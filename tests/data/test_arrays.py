@@ -35,12 +35,17 @@ def test_sources_are_described():
 
 def test_support_follows_the_values(tmp_path):
     unit = load(tmp_path, GREY.astype(np.float64))
-    assert unit.support == "unit" and unit.train.dtype == np.float32 and same_rows(rows(unit), GREY)
+    assert unit.support == "unit"
+    assert unit.train.dtype == np.float32
+    assert same_rows(rows(unit), GREY)
     real = load(tmp_path, GREY * 9 - 3)
-    assert real.support == "real" and same_rows(rows(real), GREY * 9 - 3)
+    assert real.support == "real"
+    assert same_rows(rows(real), GREY * 9 - 3)
     for dtype in (np.uint8, np.int64, np.float32, bool):
         binary = load(tmp_path, BITS.astype(dtype))
-        assert binary.support == "binary" and binary.train.dtype == np.uint8 and same_rows(rows(binary), BITS)
+        assert binary.support == "binary"
+        assert binary.train.dtype == np.uint8
+        assert same_rows(rows(binary), BITS)
     # Other integers are numbers, not bytes.
     assert load(tmp_path, np.arange(20)[:, None]).support == "real"
 
@@ -61,7 +66,8 @@ def test_splits_of_a_file(tmp_path, key):
     arrays = {"test": GREY[:2], key: GREY[2:5], "train": GREY[5:], "labels": np.array([{}], object)}
     data = load(tmp_path, arrays=arrays)
     assert np.array_equal(data.train, GREY[5:])
-    assert np.array_equal(data.validation, GREY[2:5]) and np.array_equal(data.test, GREY[:2])
+    assert np.array_equal(data.validation, GREY[2:5])
+    assert np.array_equal(data.test, GREY[:2])
 
 
 def test_one_array_of_a_file(tmp_path):
@@ -70,7 +76,8 @@ def test_one_array_of_a_file(tmp_path):
 
 def test_bytes_are_scaled(tmp_path):
     data = load(tmp_path, np.tile(np.uint8([0, 51, 255]), (20, 1)))
-    assert data.support == "unit" and np.array_equal(data.test[0], np.float32([0, 0.2, 1]))
+    assert data.support == "unit"
+    assert np.array_equal(data.test[0], np.float32([0, 0.2, 1]))
     assert load(tmp_path, BITS * np.uint8(255)).support == "binary"
     # One split alone does not decide.
     data = load(tmp_path, arrays={"train": BITS * np.uint8(200), "valid": BITS, "test": BITS})
@@ -79,7 +86,9 @@ def test_bytes_are_scaled(tmp_path):
 
 def test_binarization(tmp_path):
     dynamic = load(tmp_path, GREY, binarization="dynamic")
-    assert dynamic.dynamic and dynamic.train.dtype == np.float32 and dynamic.test.dtype == np.uint8
+    assert dynamic.dynamic
+    assert dynamic.train.dtype == np.float32
+    assert dynamic.test.dtype == np.uint8
     assert same_rows(rows(load(tmp_path, GREY, binarization="threshold")), BITS)
     # Zeros and ones stay as they are.
     assert same_rows(rows(load(tmp_path, BITS, binarization="fixed")), BITS)
@@ -87,7 +96,8 @@ def test_binarization(tmp_path):
 
 def test_images(tmp_path):
     data = load(tmp_path, GREY.reshape(20, 3, 2))
-    assert data.image_shape == (3, 2) and data.train.shape == (16, 6)
+    assert data.image_shape == (3, 2)
+    assert data.train.shape == (16, 6)
     assert load(tmp_path, GREY.reshape(20, 1, 2, 3)).image_shape == (1, 2, 3)
     assert load(tmp_path, GREY).image_shape is None
     assert load(tmp_path, GREY, image_shape=(2, 3)).image_shape == (2, 3)
@@ -102,7 +112,8 @@ def test_where_the_file_is_looked_for(tmp_path, monkeypatch):
     with pytest.raises(DataError) as raised:
         Arrays("sub/a.npy").load(str(folder))
     text = str(raised.value)
-    assert "not found: sub/a.npy" in text and "Check the field `path`" in text
+    assert "not found: sub/a.npy" in text
+    assert "Check the field `path`" in text
     assert f"{working / 'sub'} (no such folder)\n  {folder / 'sub'}\n" in text
     np.save(folder / "sub" / "a.npy", GREY)
     assert Arrays("sub/a.npy").load(str(folder)).support == "unit"

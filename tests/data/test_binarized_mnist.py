@@ -23,7 +23,8 @@ def text(rows, space=" ", end="\n"):
 def test_text(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     found = read(tmp_path / "file")
-    assert found.dtype == np.uint8 and np.array_equal(found, ROWS)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, ROWS)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64, bool])
@@ -32,7 +33,8 @@ def test_matlab(tmp_path, dtype, compressed):
     values = {"other": np.eye(2), "X": ROWS.astype(dtype)}
     scipy.io.savemat(tmp_path / "file", values, appendmat=False, do_compression=compressed)
     found = read(tmp_path / "file")
-    assert found.dtype == np.uint8 and np.array_equal(found, ROWS)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, ROWS)
 
 
 def spoilt(value, column=700):
@@ -107,6 +109,9 @@ def test_load(tmp_path):
         BinarizedMNIST().load(str(tmp_path))
     scipy.io.savemat(tmp_path / "binarized_mnist_test.amat", {"X": ROWS[1:]}, appendmat=False)
     data = BinarizedMNIST().load(str(tmp_path))
-    assert np.array_equal(data.train, ROWS) and np.array_equal(data.validation, ROWS[:2])
+    assert np.array_equal(data.train, ROWS)
+    assert np.array_equal(data.validation, ROWS[:2])
     assert np.array_equal(data.test, ROWS[1:])
-    assert data.support == "binary" and data.image_shape == (28, 28) and not data.dynamic
+    assert data.support == "binary"
+    assert data.image_shape == (28, 28)
+    assert not data.dynamic

@@ -66,7 +66,8 @@ def test_split_is_a_fixed_partition():
     assert (len(train), len(validation), len(test)) == (12, 3, 5)
     assert sorted(np.concatenate([train, validation, test]).ravel()) == list(range(20))
     # Results are only comparable as long as this permutation stays.
-    assert validation.ravel().tolist() == [9, 7, 16] and test.ravel().tolist() == [11, 3, 0, 15, 12]
+    assert validation.ravel().tolist() == [9, 7, 16]
+    assert test.ravel().tolist() == [11, 3, 0, 15, 12]
     assert not np.array_equal(split(x, 3, 5, seed=1)[0], train)
 
 
@@ -78,12 +79,15 @@ def test_split_needs_a_row_for_each():
 def test_evaluation_subset():
     x = np.arange(100)[:, None]
     subset = evaluation_subset(x, 10)
-    assert subset.shape == (10, 1) and len(np.unique(subset)) == 10
+    assert subset.shape == (10, 1)
+    assert len(np.unique(subset)) == 10
     assert subset.max() > 20  # not the first rows
     assert np.array_equal(subset, evaluation_subset(x, 10))
     assert np.array_equal(subset, evaluation_subset(x, 11)[:10])
     assert not np.array_equal(subset, evaluation_subset(x, 10, seed=1))
-    assert evaluation_subset(x, None) is x and evaluation_subset(x, 100) is x and evaluation_subset(x, 999) is x
+    assert evaluation_subset(x, None) is x
+    assert evaluation_subset(x, 100) is x
+    assert evaluation_subset(x, 999) is x
     with pytest.raises(DataError, match=r"got count 0, expected at least 1, or None"):
         evaluation_subset(x, 0)
 
@@ -91,11 +95,14 @@ def test_evaluation_subset():
 def test_binarize_is_a_bernoulli_draw():
     x = jnp.tile(jnp.array([0.0, 0.2, 0.7, 1.0]), (4000, 1))
     out = jax.jit(binarize)(jax.random.key(0), x)
-    assert out.dtype == jnp.float32 and set(np.unique(out)) == {0.0, 1.0}
+    assert out.dtype == jnp.float32
+    assert set(np.unique(out)) == {0.0, 1.0}
     # Four standard deviations of a mean of 4,000 draws; 0 and 1 are certain.
     mean = np.asarray(out.mean(0))
-    assert mean[0] == 0 and mean[3] == 1
-    assert abs(mean[1] - 0.2) < 0.026 and abs(mean[2] - 0.7) < 0.03
+    assert mean[0] == 0
+    assert mean[3] == 1
+    assert abs(mean[1] - 0.2) < 0.026
+    assert abs(mean[2] - 0.7) < 0.03
     assert not np.array_equal(out, binarize(jax.random.key(1), x))
 
 
@@ -110,7 +117,9 @@ def test_draw_does_not_depend_on_its_blocks():
 def test_threshold():
     train = np.array([[0, 0.5, np.nextafter(np.float32(0.5), np.float32(1)), 1]], np.float32)
     out = from_intensities(train, grey(3), grey(2), "threshold", None)
-    assert out.train.tolist() == [[0, 0, 1, 1]] and out.support == "binary" and not out.dynamic
+    assert out.train.tolist() == [[0, 0, 1, 1]]
+    assert out.support == "binary"
+    assert not out.dynamic
     assert all(x.dtype == np.uint8 for x in dataset.splits(out).values())
 
 
@@ -119,11 +128,15 @@ def test_fixed_and_dynamic_agree_on_what_is_evaluated():
     fixed = from_intensities(x, x, x, "fixed", (2, 2))
     dynamic = from_intensities(x, x, x, "dynamic", (2, 2))
     assert fixed.support == dynamic.support == "binary"
-    assert dynamic.dynamic and not fixed.dynamic
-    assert dynamic.train is x and fixed.train.dtype == np.uint8
-    assert np.array_equal(fixed.validation, dynamic.validation) and np.array_equal(fixed.test, dynamic.test)
+    assert dynamic.dynamic
+    assert not fixed.dynamic
+    assert dynamic.train is x
+    assert fixed.train.dtype == np.uint8
+    assert np.array_equal(fixed.validation, dynamic.validation)
+    assert np.array_equal(fixed.test, dynamic.test)
     # The splits are drawn independently of each other.
-    assert not np.array_equal(fixed.train, fixed.validation) and not np.array_equal(fixed.validation, fixed.test)
+    assert not np.array_equal(fixed.train, fixed.validation)
+    assert not np.array_equal(fixed.validation, fixed.test)
     again = from_intensities(x, x, x, "fixed", None)
     assert np.array_equal(fixed.train, again.train)
     check(fixed)
@@ -132,7 +145,9 @@ def test_fixed_and_dynamic_agree_on_what_is_evaluated():
 
 def test_none_keeps_intensities():
     out = from_intensities(grey(6), grey(3), grey(2), "none", None)
-    assert out.support == "unit" and np.array_equal(out.train, grey(6)) and not out.dynamic
+    assert out.support == "unit"
+    assert np.array_equal(out.train, grey(6))
+    assert not out.dynamic
 
 
 def test_no_binarization_outside_the_unit_interval():

@@ -15,9 +15,13 @@ def test_splits():
     pytest.importorskip("sklearn")
     data = Digits().load()
     assert [x.shape for x in data[:3]] == [(1097, 64), (200, 64), (500, 64)]
-    assert data.support == "binary" and data.image_shape == (8, 8) and data.train.dtype == np.uint8
+    assert data.support == "binary"
+    assert data.image_shape == (8, 8)
+    assert data.train.dtype == np.uint8
     grey = Digits("none").load()
-    assert grey.support == "unit" and grey.train.max() == 1 and grey.train.min() == 0
+    assert grey.support == "unit"
+    assert grey.train.max() == 1
+    assert grey.train.min() == 0
     assert np.array_equal(data.test, grey.test > 0.5)
     assert Digits("dynamic").load().dynamic
 

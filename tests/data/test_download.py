@@ -49,7 +49,8 @@ def server(monkeypatch):
 def test_downloads_once(server, tmp_path):
     target = tmp_path / "new" / "folder" / "file"
     assert fetch(server.url + "/plain", SHA256.upper(), target) == target
-    assert target.read_bytes() == CONTENT and [p.name for p in target.parent.iterdir()] == ["file"]
+    assert target.read_bytes() == CONTENT
+    assert [p.name for p in target.parent.iterdir()] == ["file"]
     fetch(server.url + "/plain", SHA256, target)
     assert server.asked == ["/plain"]
 
@@ -103,7 +104,8 @@ def test_another_file_is_never_overwritten(server, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(DataError, match=r"is there with SHA-256 \w{64}, expected .*left as it is. Move it away"):
         fetch(server.url + "/plain", SHA256, tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == b"mine" and server.asked == []
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    assert server.asked == []
 
 
 def test_a_folder_in_the_way(tmp_path):

@@ -41,7 +41,9 @@ def test_find(tmp_path):
     text = str(raised.value)
     assert "not found: b or b.gz, c or c.gz." in text
     assert f"\n  {tmp_path}\n  {tmp_path / 'sub'} (no such folder)\n" in text
-    assert "Ask the author." in text and "--data-dir" in text and "GENJAX_MODELS_DATA" in text
+    assert "Ask the author." in text
+    assert "--data-dir" in text
+    assert "GENJAX_MODELS_DATA" in text
 
 
 def test_read_bytes(tmp_path):

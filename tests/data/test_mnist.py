@@ -62,16 +62,20 @@ def test_broken_files(tmp_path, content, message):
 def test_splits(folder):
     data = MNIST("none").load(folder)
     assert [x.shape for x in data[:3]] == [(3, 784), (10_000, 784), (2, 784)]
-    assert data.support == "unit" and data.image_shape == (28, 28)
+    assert data.support == "unit"
+    assert data.image_shape == (28, 28)
     assert np.array_equal(data.train[:, 0], np.float32([0, 1 / 255, 1]))
-    assert np.all(data.train[2] == 1) and np.all(data.test == np.float32(0.2))
+    assert np.all(data.train[2] == 1)
+    assert np.all(data.test == np.float32(0.2))
     assert np.array_equal(data.validation[:, 0], (TRAIN[3:, 0, 0] / 255).astype(np.float32))
 
 
 def test_binarization(folder, monkeypatch):
     monkeypatch.setenv("GENJAX_MODELS_DATA", folder)
     data = MNIST().load()
-    assert data.dynamic and data.train.dtype == np.float32 and data.test.dtype == np.uint8
+    assert data.dynamic
+    assert data.train.dtype == np.float32
+    assert data.test.dtype == np.uint8
     assert 0.15 < data.test.mean() < 0.25
     assert MNIST("threshold").load(folder).test.max() == 0
     assert MNIST("fixed").load(folder).train.dtype == np.uint8
@@ -82,7 +86,9 @@ def test_missing(tmp_path):
         MNIST().load(str(tmp_path))
     text = str(raised.value)
     assert "train-images-idx3-ubyte or train-images-idx3-ubyte.gz, t10k-images-idx3-ubyte" in text
-    assert str(tmp_path / "mnist") in text and "`download`" in text and "--data-dir" in text
+    assert str(tmp_path / "mnist") in text
+    assert "`download`" in text
+    assert "--data-dir" in text
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,8 @@ def test_download(folder, tmp_path, monkeypatch):
     digests = {name: hashlib.sha256(idx(x)).hexdigest() for name, x in {module.TRAIN: TRAIN, module.TEST: TEST}.items()}
     monkeypatch.setattr(module, "SHA256", digests)
     data = config.load(str(target))
-    assert len(data.train) == 3 and sorted(p.name for p in (target / "mnist").iterdir()) == [module.TEST, module.TRAIN]
+    assert len(data.train) == 3
+    assert sorted(p.name for p in (target / "mnist").iterdir()) == [module.TEST, module.TRAIN]
     # What is there is not asked for again.
     nowhere = MNIST("none", download=(tmp_path / "nowhere").as_uri())
     assert np.array_equal(nowhere.load(str(target)).train, data.train)
