@@ -27,6 +27,7 @@ class Checkpoint:
     step: int
     seconds: float  # of training, over all starts of the run
     metric: float | None  # the validation metric at that step, higher is better; None between evaluations
+    pending: tuple[float, int] = (0.0, 0)  # sum and count of train bounds since the last evaluation
 
 
 def _sha256(path: Path) -> str:
@@ -48,7 +49,9 @@ def _checkpointer():
     return ocp.StandardCheckpointer()
 
 
-def save(folder: Path, state: TrainState, seconds: float, metric: float | None) -> Checkpoint:
+def save(
+    folder: Path, state: TrainState, seconds: float, metric: float | None, pending: tuple[float, int] = (0.0, 0)
+) -> Checkpoint:
     """Write a checkpoint of the state; it appears under its name only when it is whole."""
     step = int(state.step)
     path, building = folder / f"{step:09d}", folder / f"building-{step:09d}"
@@ -61,6 +64,7 @@ def save(folder: Path, state: TrainState, seconds: float, metric: float | None) 
         "step": step,
         "seconds": seconds,
         "metric": metric,
+        "pending": pending,
         "files": {str(p.relative_to(building)): _sha256(p) for p in _files(building)},
     }
     text = json.dumps(manifest, indent=1)
@@ -72,7 +76,7 @@ def save(folder: Path, state: TrainState, seconds: float, metric: float | None) 
     if path.exists():  # the same step saved again, by a run that resumed from before it
         shutil.rmtree(path)
     building.rename(path)
-    return Checkpoint(path, step, seconds, metric)
+    return Checkpoint(path, step, seconds, metric, pending)
 
 
 def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
@@ -86,7 +90,8 @@ def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
         if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError("its hash does not match")
         noted = json.loads(text)
-        return Checkpoint(path, noted["step"], noted["seconds"], noted["metric"]), noted["files"]
+        found = Checkpoint(path, noted["step"], noted["seconds"], noted["metric"], tuple(noted["pending"]))
+        return found, noted["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"checkpoint {path}: the manifest is missing or damaged ({error}).") from None
 

@@ -316,3 +316,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         _say(f"interrupted by {error}")
         return 75
+    except KeyboardInterrupt:
+        _say("interrupted; what was saved stays, and the same command goes on from there.")
+        return 75
+    except OSError as error:
+        _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+        return 2

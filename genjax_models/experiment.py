@@ -5,7 +5,6 @@ Training the same configuration in the same folder again resumes; nothing in it 
 """
 
 import contextlib
-import dataclasses
 import functools
 import json
 import math
@@ -15,7 +14,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,21 @@ from genjax_models.core import Params, Trainable, TrainState
 from genjax_models.data import Dataset
 from genjax_models.errors import DataError, RunError, UserError
 from genjax_models.evaluation import log_marginal, objective_metrics
-from genjax_models.overlay import differences, from_json, to_json
-from genjax_models.tables import types
-from genjax_models.train import EVALUATION, make_train, program_config
+from genjax_models.run_folder import (
+    EVALUATIONS,
+    METRICS,
+    RESULT,
+    DataSpec,
+    Metrics,
+    Run,
+    as_json,
+    create_or_match,
+    locked,
+    open_run,
+    write_whole,
+)
+from genjax_models.train import EVALUATION, Train, make_train, program_config
 
-FORMAT = 1
-CONFIG, METRICS, RESULT, EVALUATIONS = "config.json", "metrics.jsonl", "result.json", "evaluations.jsonl"
 Log = Callable[[str], None]
 
 
@@ -45,29 +53,6 @@ class Interrupted(Exception):
 
 class NonFinite(Exception):
     """A step was not finite and the policy is to stop; the message says where, and what survives."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSpec:
-    """What a run must remember of its data to be rebuilt without it."""
-
-    visible: int
-    image_shape: tuple[int, ...] | None
-    sizes: tuple[int, ...]  # train, validation, test
-    checksum: int  # crc32 over the three splits
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run folder with its configuration."""
-
-    folder: Path
-    config: Config
-    data: DataSpec
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
 
 
 def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
@@ -91,134 +76,36 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
     return data, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file so that it is whole or not there."""
-    building = path.with_name(f".{path.name}.building")
-    building.write_text(text, encoding="utf-8")
-    building.replace(path)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
-
-
 def _number(value: Any) -> float | None:
     """A number as JSON has it: not finite becomes null."""
     value = float(value)
     return value if math.isfinite(value) else None
 
 
-def open_run(folder: Path) -> Run:
-    """The run in a folder.
+class StopSignals:
+    """SIGINT and SIGTERM noted while training, so that the chunk is finished and saved first.
 
-    Raises:
-        RunError: no run there, or a configuration that this version cannot read.
+    A second signal, or one that comes when `at_once` is set, raises KeyboardInterrupt.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise RunError(f"{folder}: no run here, {CONFIG} is missing; give a folder that `train` made.")
-    try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        if noted["format"] != FORMAT:
-            raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
-        spec = noted["data"]
-        shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
-        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"])
-        return Run(folder, from_json(noted["config"], types()), data)
-    except RunError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot be read as a run's configuration: {error}") from None
 
+    def __init__(self) -> None:
+        self.came: str | None = None
+        self.at_once = False
 
-def _create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, bool]:
-    """The run for a configuration in a folder, and whether it was there before.
-
-    Raises:
-        RunError: the folder holds something else, another configuration or other data, or cannot be written.
-    """
-    if (folder / CONFIG).exists():
-        run = open_run(folder)
-        if found := differences(run.config, config):
-            listed = "\n".join(f"  {line}" for line in found)
-            raise RunError(f"{folder} holds a run with another configuration:\n{listed}\nGive another --run-dir.")
-        if run.data != data:
-            raise RunError(
-                f"{folder} holds a run on other data: {run.data} then, {data} now. Give the data it was started on, or "
-                "another --run-dir."
-            )
-        return run, True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} exists and is no run folder; give an empty or new one with --run-dir.")
-    document = {"format": FORMAT, "config": to_json(config, types()), "data": dataclasses.asdict(data)}
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        _write(folder / CONFIG, _json(document))
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
-    return Run(folder, config, data), False
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder against a second process that trains in it."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{folder} is being trained by another process; wait for it, or give another --run-dir."
-            ) from None
-        yield
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], str | None]]:
-    """Yields a function that names the stop signal that came, if any; a second one interrupts at once."""
-    came: list[str] = []
-
-    def note(number, frame):
-        if came:
+    def _note(self, number: int, frame: Any) -> None:
+        if self.came or self.at_once:
             raise KeyboardInterrupt
-        came.append(signal.Signals(number).name)
+        self.came = signal.Signals(number).name
 
-    try:
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, which alone receives signals
-        yield lambda: None
-        return
-    try:
-        yield lambda: came[0] if came else None
-    finally:
-        for s, handler in before.items():
+    def __enter__(self) -> "StopSignals":
+        self._before = {}
+        with contextlib.suppress(ValueError):  # not the main thread, which alone receives signals
+            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for s, handler in self._before.items():
             signal.signal(s, handler)
-
-
-class Metrics:
-    """metrics.jsonl: one line an evaluation, in order of steps."""
-
-    def __init__(self, path: Path, step: int):
-        """Read the lines up to a step; those after it belong to steps that will be taken again."""
-        self.path = path
-        self.rows: list[dict] = []
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for line in lines:
-            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
-                row = json.loads(line)
-                if row["step"] <= step:
-                    self.rows.append(row)
-        if len(self.rows) < len(lines):
-            _write(path, "".join(json.dumps(row) + "\n" for row in self.rows))
-
-    def add(self, row: dict) -> None:
-        self.rows.append(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 class Progress:
@@ -329,72 +216,86 @@ def train_run(
     validate(config)
     train = make_train(config)
     data, spec = load_data(config, data_dir)
-    folder = Path(folder)
-    run, existed = _create_or_match(folder, config, spec)
-    if (folder / RESULT).exists():
-        log(f"{folder} is finished; its result stands in {folder / RESULT}.")
-        return json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    with _locked(folder), _stop_signals() as stop_signal:
-        return _train_locked(run, existed, train, data, log, live, started, stop_signal)
+    run, existed = create_or_match(Path(folder), config, spec)
+    if (run.folder / RESULT).exists():
+        log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
+        return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
+    with locked(run.folder), StopSignals() as signals:
+        clock = Clock(started)
+        state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
+        signals.at_once = True  # all steps are saved: there is nothing to finish first
+        return _finish(run, state, data, rows, clock, log)
 
 
-def _train_locked(run: Run, existed: bool, train, data: Dataset, log: Log, live: bool, started, stop_signal) -> dict:
-    config, training, key = run.config, run.config.training, jax.random.key(run.config.seed)
-    x_train, x_validation = jnp.asarray(data.train), jnp.asarray(data.validation)
+class Clock:
+    """Seconds of a run, over all its starts."""
+
+    def __init__(self, started: float):
+        self.started, self.before, self.first_step = started, 0.0, None
+
+    def now(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def stepped(self) -> None:
+        """Note the end of the first step of this start."""
+        if self.first_step is None:
+            self.first_step = time.perf_counter() - self.started
+
+
+def _start(run: Run, existed: bool, train: Train, x: jax.Array, clock: Clock, log: Log):
+    """The state to train from, and the sum and count of train bounds since the last evaluation."""
     newest = checkpoints.newest_whole(run.checkpoints, log) if existed else None
     if newest is None:
-        state, before = train.init(config, key, x_train), 0.0
         if existed:
             log(f"{run.folder}: no checkpoint to resume from; training from the start.")
-    else:
-        state = checkpoints.restore(newest.path, _abstract_state(run))
-        before = newest.seconds
-        log(f"{run.folder}: resuming from step {newest.step} of {training.num_steps}.")
-    metrics = Metrics(run.folder / METRICS, int(state.step))
-    progress = Progress(log, training.num_steps, live)
-    program = program_config(config)
-    validation_key = jax.random.fold_in(jax.random.fold_in(key, EVALUATION), 0)
-    first_step_seconds, bounds, last_finite, validation = None, [], None, None
+        return train.init(run.config, jax.random.key(run.config.seed), x), (0.0, 0)
+    log(f"{run.folder}: resuming from step {newest.step} of {run.config.training.num_steps}.")
+    clock.before = newest.seconds
+    return checkpoints.restore(newest.path, _abstract_state(run)), newest.pending
+
+
+def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
+    """All steps that are left: the last state, and the rows of metrics.jsonl."""
+    config, training = run.config, run.config.training
+    x, x_validation = jnp.asarray(data.train), jnp.asarray(data.validation)
+    state, pending = _start(run, existed, train, x, clock, log)
     step = int(state.step)
-    seconds = lambda: before + time.perf_counter() - started  # noqa: E731
+    metrics = Metrics(run.folder / METRICS, step)
+    progress = Progress(log, training.num_steps, live)
+    last_finite, validation = None, None
 
     while step < training.num_steps:
         # Boundaries are multiples counted from step 0, so that a resumed run calls the same programs.
         until = min(_next(step, training.chunk), _next(step, training.evaluate_every), training.num_steps)
-        state, found = train.advance(config, state, x_train, step, until - step)
-        chunk_bounds = np.asarray(found["bound"])  # waits for the chunk
-        if first_step_seconds is None:
-            first_step_seconds = time.perf_counter() - started
-        reached = int(state.step)
-        finite = chunk_bounds[: reached - step][np.isfinite(chunk_bounds[: reached - step])]
-        bounds.extend(finite)
+        state, found = train.advance(config, state, x, step, until - step)
+        bounds = np.asarray(found["bound"], np.float64)  # waits for the chunk
+        clock.stepped()
+        taken = int(state.step) - step
+        finite = bounds[:taken][np.isfinite(bounds[:taken])]
+        pending = (pending[0] + float(finite.sum()), pending[1] + len(finite))
         last_finite = float(finite[-1]) if len(finite) else last_finite
+        step += taken
         if bool(state.halted):
             progress.end()
-            raise NonFinite(_nonfinite_message(run, reached, last_finite))
-        step = reached
+            raise NonFinite(_nonfinite_message(run, step, last_finite))
+
+        train_bound = pending[0] / pending[1] if pending[1] else None
         evaluated = step % training.evaluate_every == 0 or step == training.num_steps
         if evaluated:
-            params = evaluated_parameters(state)
-            values = _bound(program, state, params, validation_key, x_validation, run.data.visible)
-            validation = _number(np.mean(np.asarray(values, np.float64)))
-        train_bound = _number(np.mean(bounds)) if bounds else None
-        progress.show(step, train_bound, validation, evaluated)
-        if evaluated:
-            row = {"step": step, "seconds": round(seconds(), 3)}
+            validation = _mean_and_error(_bounds(run, state, evaluated_parameters(state), 0, x_validation))[0]
+            row = {"step": step, "seconds": round(clock.now(), 3)}
             metrics.add({**row, "train_bound": train_bound, "validation_bound": validation})
-            bounds = []
-        came = stop_signal()
-        if evaluated or came:
-            checkpoints.save(run.checkpoints, state, seconds(), validation if evaluated else None)
+            pending = (0.0, 0)
+        progress.show(step, train_bound, validation, evaluated)
+        if evaluated or signals.came:
+            checkpoints.save(run.checkpoints, state, clock.now(), validation if evaluated else None, pending)
             checkpoints.prune(run.checkpoints)
-        if came and step < training.num_steps:
+        if signals.came and step < training.num_steps:
             progress.end()
-            raise Interrupted(
-                f"{came}: saved at step {step} of {training.num_steps} in {run.folder}; the same command resumes."
-            )
+            saved = f"saved at step {step} of {training.num_steps} in {run.folder}"
+            raise Interrupted(f"{signals.came}: {saved}; the same command resumes.")
     progress.end()
-    return _finish(run, state, data, metrics.rows, first_step_seconds, seconds, log)
+    return state, metrics.rows
 
 
 def _next(step: int, every: int) -> int:
@@ -432,12 +333,22 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     return state, evaluated_parameters(state), chosen
 
 
-def _test(run: Run, state: TrainState, params: Params, x_test, num_samples: int) -> dict:
+def _evaluation_key(run: Run, stream: int):
+    """A key for evaluations: 0 validation, 1 test bound, 2 log p(x), 3 and on samples."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION), stream)
+
+
+def _bounds(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> np.ndarray:
+    """The objective's bound on every example, [N]."""
+    key = _evaluation_key(run, stream)
+    return np.asarray(_bound(program_config(run.config), state, params, key, x, run.data.visible))
+
+
+def _test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
     """Bound and NLL on the test split."""
-    key = jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION)
-    program, visible = program_config(run.config), run.data.visible
-    bound, bound_error = _mean_and_error(_bound(program, state, params, jax.random.fold_in(key, 1), x_test, visible))
-    estimate = _log_marginal(program, params, jax.random.fold_in(key, 2), x_test, visible, num_samples)
+    bound, bound_error = _mean_and_error(_bounds(run, state, params, 1, x_test))
+    config, key = program_config(run.config), _evaluation_key(run, 2)
+    estimate = _log_marginal(config, params, key, x_test, run.data.visible, num_samples)
     nll, nll_error = _mean_and_error(-np.asarray(estimate.log_prob))
     return {
         "test_bound": bound,
@@ -451,7 +362,7 @@ def _test(run: Run, state: TrainState, params: Params, x_test, num_samples: int)
     }
 
 
-def _finish(run: Run, state: TrainState, data: Dataset, rows: list, first_step_seconds, seconds, log: Log) -> dict:
+def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock, log: Log) -> dict:
     from genjax_models import plots
 
     log("evaluating on the test split")
@@ -468,12 +379,12 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, first_step_s
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": int(state.step),
         "nonfinite_steps": int(state.nonfinite),
-        "seconds_to_first_step": None if first_step_seconds is None else round(first_step_seconds, 3),
-        "total_seconds": round(seconds(), 3),
+        "seconds_to_first_step": None if clock.first_step is None else round(clock.first_step, 3),
+        "total_seconds": round(clock.now(), 3),
         "versions": _versions(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
     }
-    _write(run.folder / RESULT, _json(result))
+    write_whole(run.folder / RESULT, as_json(result))
     return result
 
 
@@ -484,8 +395,8 @@ def _versions() -> dict[str, str]:
 
 def sample_images(run: Run, params: Params, num: int, seed: int = 0) -> np.ndarray:
     """E[x | z] of `num` draws from the prior, [num, D]."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION), 3 + seed)
-    return np.asarray(_sample(program_config(run.config), params, key, run.data.visible, num))
+    config, key = program_config(run.config), _evaluation_key(run, 3 + seed)
+    return np.asarray(_sample(config, params, key, run.data.visible, num))
 
 
 def evaluate_run(folder: Path, data_dir: str | None, num_samples: int | None, log: Log) -> dict:

@@ -266,8 +266,10 @@ def gaussian_terms(toy: LinearGaussian, params, noise, x):
     """log p(x | z), log p(z) and log q(z | x) at z = mean + scale * noise, noise [..., Z]."""
     (w, b), (mean, log_scale) = decoder(params), encoder(params, x)
     z = mean + jnp.exp(log_scale) * noise
-    return _gaussian(x, z @ w + b, toy.scale * jnp.ones_like(b)), _gaussian(z, 0.0, 1.0), _gaussian(
-        z, mean, jnp.exp(log_scale)
+    return (
+        _gaussian(x, z @ w + b, toy.scale * jnp.ones_like(b)),
+        _gaussian(z, 0.0, 1.0),
+        _gaussian(z, mean, jnp.exp(log_scale)),
     )
 
 
@@ -297,6 +299,14 @@ def with_posterior(toy: LinearGaussian) -> LinearGaussian:
     bias = jnp.stack([-slope @ b, 0.5 * jnp.log(variance)])
     recognition = {"network": {"layers_0": {"kernel": kernel, "bias": bias}}}
     return toy._replace(params={**toy.params, "recognition": recognition})
+
+
+def near_posterior(toy: LinearGaussian, distance: float = 0.1, seed: int = 1) -> LinearGaussian:
+    """The same p, with q(z | x) a little off p(z | x): log-weights are gentle, so that quadrature converges fast."""
+    draw = np.random.RandomState(seed).normal
+    params = dict(with_posterior(toy).params)
+    params["recognition"] = jax.tree.map(lambda v: v + distance * draw(size=v.shape), params["recognition"])
+    return toy._replace(params=params)
 
 
 def normal_nodes(nodes: int, dimensions: int) -> tuple[np.ndarray, np.ndarray]:

@@ -171,9 +171,7 @@ def estimate_with(monkeypatch, change):
 
 
 def unnormalized_weights(monkeypatch):
-    estimate_with(
-        monkeypatch, lambda p, q: {"generative": jnp.exp(p - q), "recognition": jnp.exp(p - q) / p.shape[0]}
-    )
+    estimate_with(monkeypatch, lambda p, q: {"generative": jnp.exp(p - q), "recognition": jnp.exp(p - q) / p.shape[0]})
 
 
 def uniform_weights_for_p(monkeypatch):
@@ -205,10 +203,11 @@ def weights_not_detached(monkeypatch):
 
     def call(self, trainable, state, key, batch, step):
         params, x = trainable.model, batch[0]
-        log_p, log_q = fixed_particles(self.model, params, key, x, (), self.num_particles)
+        awake, asleep = jax.random.split(key)
+        log_p, log_q = fixed_particles(self.model, params, awake, x, (), self.num_particles)
         a = self.estimate(log_p, log_q)
         surrogate = a.generative @ log_p + self.wake * (a.recognition @ log_q)
-        sleep = recognize_dreams(self.model, params, jax.random.fold_in(key, 1), ())
+        sleep = recognize_dreams(self.model, params, asleep, ())
         return loss_of(a.bound, surrogate + self.sleep * sleep), (state, {})
 
     monkeypatch.setattr(WakeSleepLoss, "__call__", call)
@@ -424,9 +423,7 @@ def test_weights_may_follow_the_step():
     """Schedules of wake and sleep are read at the step, and 0 weighs as None does."""
     toy, x = toy_and_batch((2,), 1, 1)
     schedule = functools.partial(optax.linear_schedule, transition_steps=10)
-    build = functools.partial(
-        reweighted_wake_sleep, num_particles=2, wake=schedule(0.0, 1.0), sleep=schedule(0.8, 0.2)
-    )
+    build = functools.partial(reweighted_wake_sleep, num_particles=2, wake=schedule(0.0, 1.0), sleep=schedule(0.8, 0.2))
     _, gradient = enumerate_loss(build, toy, x, step=5).expected()
     _, exact = quick_jit(lambda: exact_loss_and_gradient(toy, x[0], 2, 0.5, 0.5))()
     assert worst(gradient, exact) < 1e-10
@@ -443,7 +440,7 @@ def test_metrics_are_the_bound_and_the_dreams():
         (reweighted_wake_sleep(toy.model, 3), {"bound", "sleep"}),
         (reweighted_wake_sleep(toy.model, 3, sleep=None), {"bound"}),
     ]:
-        loss, (state, metrics) = objective.loss(Trainable(toy.params), (), jax.random.key(3), x, 0)
+        loss, (state, metrics) = quick_jit(objective.loss)(Trainable(toy.params), (), jax.random.key(3), x, 0)
         assert set(metrics) == names and state == ()
         assert float(metrics["bound"]) == -float(loss)
 

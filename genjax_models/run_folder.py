@@ -1,0 +1,141 @@
+"""Run folders: what is in one, and that nothing in it is lost or overwritten in silence."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from genjax_models.config import Config
+from genjax_models.errors import RunError
+from genjax_models.overlay import differences, from_json, to_json
+from genjax_models.tables import types
+
+FORMAT = 1
+CONFIG, METRICS, RESULT, EVALUATIONS = "config.json", "metrics.jsonl", "result.json", "evaluations.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """What a run must remember of its data to be rebuilt without it."""
+
+    visible: int
+    image_shape: tuple[int, ...] | None
+    sizes: tuple[int, ...]  # train, validation, test
+    checksum: int  # crc32 over the three splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run folder with its configuration."""
+
+    folder: Path
+    config: Config
+    data: DataSpec
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is whole or not there."""
+    building = path.with_name(f".{path.name}.building")
+    building.write_text(text, encoding="utf-8")
+    building.replace(path)
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def open_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: no run there, or a configuration that this version cannot read.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise RunError(f"{folder}: no run here, {CONFIG} is missing; give a folder that `train` made.")
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if noted["format"] != FORMAT:
+            raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
+        spec = noted["data"]
+        shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
+        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"])
+        return Run(folder, from_json(noted["config"], types()), data)
+    except RunError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read as a run's configuration: {error}") from None
+
+
+def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, bool]:
+    """The run for a configuration in a folder, and whether it was there before.
+
+    Raises:
+        RunError: the folder holds something else, another configuration or other data, or cannot be written.
+    """
+    if (folder / CONFIG).exists():
+        run = open_run(folder)
+        if found := differences(run.config, config):
+            listed = "\n".join(f"  {line}" for line in found)
+            raise RunError(f"{folder} holds a run with another configuration:\n{listed}\nGive another --run-dir.")
+        if run.data != data:
+            raise RunError(
+                f"{folder} holds a run on other data: {run.data} then, {data} now. Give the data it was started on, or "
+                "another --run-dir."
+            )
+        return run, True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} exists and is no run folder; give an empty or new one with --run-dir.")
+    document = {"format": FORMAT, "config": to_json(config, types()), "data": dataclasses.asdict(data)}
+    try:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_whole(folder / CONFIG, as_json(document))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
+    return Run(folder, config, data), False
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder against a second process that trains in it."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"{folder} is being trained by another process; wait for it, or give another --run-dir."
+            ) from None
+        yield
+
+
+class Metrics:
+    """metrics.jsonl: one line an evaluation, in order of steps."""
+
+    def __init__(self, path: Path, step: int):
+        """Read the lines up to a step; those after it belong to steps that will be taken again."""
+        self.path = path
+        self.rows: list[dict] = []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
+                row = json.loads(line)
+                if row["step"] <= step:
+                    self.rows.append(row)
+        if len(self.rows) < len(lines):
+            write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def add(self, row: dict) -> None:
+        self.rows.append(row)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

@@ -1,0 +1,57 @@
+"""What the documents say runs as written."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_python_runs_as_written():
+    """The README's Python blocks, in order, in one namespace, train to a bound that an untrained model is far from."""
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), namespace)
+    # An independent fair coin per pixel costs 64 log 2 = 44.4 nats.
+    assert namespace["metrics"]["bound"][-1] > -40
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert any("image/png" in out.get("data", {}) for cell in code for out in cell.outputs), (
+        "commit it with its outputs"
+    )
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+
+
+def test_readme_commands_name_what_exists():
+    """Files, extras and the script that the README's commands name are there."""
+    commands = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    for name in re.findall(r"configs/\w+\.py", commands):
+        assert (ROOT / name).is_file(), name
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra in re.findall(r'"?\.\[(\w+)\]', README):
+        assert extra in project["optional-dependencies"], extra
+    assert "genjax-models" in project["scripts"]
+
+
+def test_every_configuration_says_what_it_reaches():
+    """A configuration's docstring has its command, the machine, the time and the expected figure."""
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        docstring = path.read_text(encoding="utf-8").split('"""')[1]
+        assert f"genjax-models train configs/{path.name}" in docstring, path
+        assert re.search(r"EXPECTED: test NLL \d+\.\d+ \+- \d+\.\d+", docstring), path
+        assert re.search(r"\d+ (s|minutes) on 2 cores", docstring), path
+
+
+def test_changelog_and_citation_have_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
