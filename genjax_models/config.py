@@ -286,9 +286,15 @@ class Training:
 
 @config
 class Evaluation:
-    """What the final evaluation measures."""
+    """What is measured on held-out data."""
 
     num_samples: int = field(default=1000, ge=1, help="importance samples K a test example for log p(x)")
+    test_examples: int | None = field(
+        default=None, ge=2, help="evaluate that many test examples, by a fixed random draw; None for all"
+    )
+    validation_examples: int | None = field(
+        default=None, ge=2, help="validate on that many examples, by a fixed random draw; None for all"
+    )
     parameters: Literal["best", "latest"] = field(
         default="best", help="evaluate the checkpoint with the best validation bound, or the latest one"
     )

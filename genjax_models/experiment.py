@@ -26,7 +26,7 @@ import numpy as np
 from genjax_models import checkpoints
 from genjax_models.config import Config, validate
 from genjax_models.core import Params, Trainable, TrainState
-from genjax_models.data import Dataset
+from genjax_models.data import Dataset, evaluation_subset
 from genjax_models.errors import DataError, RunError, UserError
 from genjax_models.evaluation import log_marginal, objective_metrics
 from genjax_models.run_folder import (
@@ -56,7 +56,7 @@ class NonFinite(Exception):
 
 
 def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
-    """The configured data, checked against what the model's likelihood is defined on.
+    """The configured data, its held-out splits cut to what is evaluated, and what identifies the whole of it.
 
     Raises:
         DataError: data that cannot be read, or values that the likelihood is not defined on.
@@ -73,7 +73,11 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
     splits = (data.train, data.validation, data.test)
     checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), splits, 0)
     shape = None if data.image_shape is None else tuple(data.image_shape)
-    return data, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
+    measured = data._replace(
+        validation=evaluation_subset(data.validation, config.evaluation.validation_examples),
+        test=evaluation_subset(data.test, config.evaluation.test_examples),
+    )
+    return measured, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
 
 
 def _number(value: Any) -> float | None:
@@ -217,6 +221,8 @@ def train_run(
     train = make_train(config)
     data, spec = load_data(config, data_dir)
     run, existed = create_or_match(Path(folder), config, spec)
+    if data.support == "unit" and config.model.data_support == "unit":
+        log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
     if (run.folder / RESULT).exists():
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
         return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
@@ -231,7 +237,8 @@ class Clock:
     """Seconds of a run, over all its starts."""
 
     def __init__(self, started: float):
-        self.started, self.before, self.first_step = started, 0.0, None
+        self.started, self.before = started, 0.0
+        self.first_step: float | None = None
 
     def now(self) -> float:
         return self.before + time.perf_counter() - self.started
@@ -262,7 +269,8 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
     step = int(state.step)
     metrics = Metrics(run.folder / METRICS, step)
     progress = Progress(log, training.num_steps, live)
-    last_finite, validation = None, None
+    last_finite: float | None = None
+    validation: float | None = None
 
     while step < training.num_steps:
         # Boundaries are multiples counted from step 0, so that a resumed run calls the same programs.

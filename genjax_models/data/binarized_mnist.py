@@ -1,6 +1,7 @@
 """The fixed binarization of MNIST by Larochelle and Murray."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def _read_matlab(data: bytes, path: Path) -> np.ndarray:
 
     try:
         names = [name for name, _, _ in scipy.io.whosmat(io.BytesIO(data))]
-        x = scipy.io.loadmat(io.BytesIO(data), variable_names=["X"]).get("X")
+        with warnings.catch_warnings():
+            # About the type of sparse matrices, which are refused below.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            x = scipy.io.loadmat(io.BytesIO(data), variable_names=["X"]).get("X")
     # Broken files make scipy raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file, found a broken one ({error}). Fetch it again.") from error

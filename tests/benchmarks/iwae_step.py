@@ -1,20 +1,29 @@
-"""A training step of the importance weighted autoencoder against nothing but its matrix products."""
+"""A training step of the importance weighted autoencoder against nothing but its matrix products.
 
+Both run in a compiled scan, as whole training runs do. Called step by step, either may also wait for its temporary
+memory, which a C library can hand back to the system after every call.
+"""
+
+import itertools
 import re
 
 import jax
 import jax.numpy as jnp
-import optax
-from networks import BATCH, DECODER, ENCODER, LATENT, PARTICLES, VISIBLE, batch_of, kernels
+from networks import BATCH, HIDDEN, LATENT, PARTICLES, STEPS, VISIBLE, batches, iwae_training
 from timing import Row, compare, in_turns
 
-from genjax_models.models import vae
-from genjax_models.objectives import iwae
-from genjax_models.train import make_train_step
-
 TARGET = 1.5
-# Forward, and backward to the weights and to the inputs; nobody needs the gradient of x.
-PRODUCTS = 3 * len(DECODER[1:]) + 3 * len(ENCODER[1:]) - 1
+ENCODER = (VISIBLE, HIDDEN, HIDDEN, 2 * LATENT)
+DECODER = (LATENT, HIDDEN, HIDDEN, VISIBLE)
+# A layer has one forward and two backward; nobody needs the gradient of x.
+PRODUCTS = 3 * (len(ENCODER) - 1) + 3 * (len(DECODER) - 1) - 1
+
+
+def _kernels(key, sizes):
+    """Weights small enough that the products below neither grow nor vanish."""
+    keys = jax.random.split(key, len(sizes) - 1)
+    shapes = itertools.pairwise(sizes)
+    return [jax.random.normal(k, shape) / max(shape) ** 0.5 for k, shape in zip(keys, shapes, strict=True)]
 
 
 def _forward(weights, x):
@@ -24,54 +33,41 @@ def _forward(weights, x):
     return inputs[:-1], inputs[-1]
 
 
-def _backward(weights, inputs, cotangent, to_input):
+def _backward(weights, inputs, cotangent):
+    """The gradients of the weights and of the input; what is not used of them the compiler leaves out."""
     gradients = []
-    for i in reversed(range(len(weights))):
-        gradients.append(inputs[i].T @ cotangent)
-        if i > 0 or to_input:
-            cotangent = cotangent @ weights[i].T
+    for w, x in zip(reversed(weights), reversed(inputs), strict=True):
+        gradients.insert(0, x.T @ cotangent)
+        cotangent = cotangent @ w.T
     return gradients, cotangent
 
 
-@jax.jit
-def products(encoder, decoder, x):
-    """The weights' gradients of a linear network, each product fed by the one before it."""
-    inputs, out = _forward(encoder, x)
+def _step(weights, x):
+    """The products of a linear autoencoder's step, each fed by the one before it so that none can be left out."""
+    encoder, decoder = weights
+    encoder_inputs, out = _forward(encoder, x)
     z = jnp.repeat(out[:, :LATENT], PARTICLES, axis=0)
     decoder_inputs, logits = _forward(decoder, z)
-    of_decoder, cotangent = _backward(decoder, decoder_inputs, logits, True)
-    cotangent = cotangent.reshape(BATCH, PARTICLES, LATENT)[:, 0]
-    of_encoder, _ = _backward(encoder, inputs, jnp.concatenate([cotangent, cotangent], axis=1), False)
-    return of_encoder, of_decoder
+    of_decoder, of_z = _backward(decoder, decoder_inputs, logits)
+    of_z = of_z.reshape(BATCH, PARTICLES, LATENT)[:, 0]
+    of_encoder, _ = _backward(encoder, encoder_inputs, jnp.concatenate([of_z, of_z], axis=1))
+    # New weights, lest products be taken out of the loop.
+    return jax.tree.map(lambda w, g: w - 1e-9 * g, weights, (of_encoder, of_decoder)), None
 
 
 def count_products(compiled) -> int:
     """Matrix products in a compiled program."""
-    return len(re.findall(r" dot\(|custom_call_target=\"[^\"]*matmul", compiled.as_text()))
-
-
-def training_step():
-    """Our step as a function without arguments that goes on from its last state, and its compiled program."""
-    model = vae(VISIBLE, latent=LATENT)
-    train = make_train_step(iwae(model, PARTICLES), optax.adam(1e-3))
-    x = batch_of()
-    state = train.init(jax.random.key(0), model.init(jax.random.key(0), x[0], ()), x)
-    compiled = train.step.lower(state, x).compile()
-
-    def advance():
-        nonlocal state
-        state, metrics = compiled(state, x)
-        return metrics
-
-    return advance, compiled
+    return len(re.findall(r"\bdot\(|custom_call_target=\"[^\"]*(?:matmul|gemm)", compiled.as_text()))
 
 
 def rows() -> list[Row]:
     """Our step by its bare products."""
-    advance, _ = training_step()
-    arguments = kernels(jax.random.key(2), ENCODER), kernels(jax.random.key(3), DECODER), batch_of()
-    compiled = products.lower(*arguments).compile()
-    if (found := count_products(compiled)) != PRODUCTS:
-        raise RuntimeError(f"the compiler left {found} of {PRODUCTS} matrix products: this comparison means nothing.")
-    ours, bare = in_turns(advance, lambda: compiled(*arguments))
-    return [compare("IWAE step by its matrix products", ours, bare, TARGET)]
+    weights = _kernels(jax.random.key(2), ENCODER), _kernels(jax.random.key(3), DECODER)
+    xs = batches()
+    products = jax.jit(lambda weights, xs: jax.lax.scan(_step, weights, xs)[0]).lower(weights, xs).compile()
+    ours, compiled = iwae_training()
+    for name, program in (("the bare products", products), ("our step", compiled)):
+        if (found := count_products(program)) != PRODUCTS:
+            raise RuntimeError(f"{name}: {found} matrix products in the program, expected {PRODUCTS}.")
+    times = in_turns(ours, lambda: products(weights, xs))
+    return [compare("IWAE step / its matrix products", *times, "ms", TARGET, 1e3 / STEPS)]

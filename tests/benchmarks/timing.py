@@ -19,27 +19,20 @@ class Row(NamedTuple):
     target: float
 
 
-def seconds(function: Callable[[], object], repeats: int) -> float:
-    """Seconds per call, the result awaited."""
+def seconds(function: Callable[[], object]) -> float:
+    """Seconds that a call takes, its result awaited."""
     start = time.perf_counter()
-    for _ in range(repeats):
-        out = function()
-    jax.block_until_ready(out)
-    return (time.perf_counter() - start) / repeats
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
 
 
-def in_turns(*functions: Callable[[], object], rounds: int = 9, repeats: int = 3) -> list[list[float]]:
-    """Seconds per call of each function, by round; in every round each is timed once, after a call that is not."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(rounds):
-        for function, found in zip(functions, times, strict=True):
-            seconds(function, 1)
-            found.append(seconds(function, repeats))
-    return times
+def in_turns(*functions: Callable[[], object], rounds: int = 15, measure=seconds) -> list[list[float]]:
+    """`measure` of each function, by round; the first round, which warms up, is left out."""
+    times = [[measure(function) for function in functions] for _ in range(rounds + 1)]
+    return [list(column) for column in zip(*times[1:], strict=True)]
 
 
-def compare(name: str, ours: list[float], other: list[float], target: float, unit: str = "ms") -> Row:
-    """The least time of each, which other processes disturb least, and the median over rounds of their ratio."""
-    scale = {"ms": 1e3, "s": 1.0}[unit]
+def compare(name: str, ours: list[float], other: list[float], unit: str, target: float, scale: float = 1) -> Row:
+    """The least of each, which other processes disturb least, times a scale; the median over rounds of their ratio."""
     ratio = statistics.median(a / b for a, b in zip(ours, other, strict=True))
     return Row(name, min(ours) * scale, min(other) * scale, unit, ratio, target)

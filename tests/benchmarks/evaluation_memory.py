@@ -1,0 +1,40 @@
+"""The memory of `log_marginal` with ten times the importance samples, each in a process of its own."""
+
+import resource
+import subprocess
+import sys
+
+from timing import Row
+
+TARGET = 1.3
+SAMPLES, FEWER = 5000, 500
+EXAMPLES = 50
+
+
+def _measure(num_samples: int) -> None:
+    """Print the peak resident memory of this process in MiB after an evaluation."""
+    import jax
+    from networks import data, model_and_parameters
+
+    from genjax_models.evaluation import log_marginal
+
+    model, params = model_and_parameters()
+    estimate = log_marginal(model, params, jax.random.key(0), data(EXAMPLES), num_samples)
+    jax.block_until_ready(estimate)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def _peak(num_samples: int) -> float:
+    command = [sys.executable, __file__, str(num_samples)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def rows() -> list[Row]:
+    """The peak with SAMPLES importance samples by that with FEWER."""
+    many, few = _peak(SAMPLES), _peak(FEWER)
+    return [Row(f"memory of NLL, K = {SAMPLES} / K = {FEWER}", many, few, "MiB", many / few, TARGET)]
+
+
+if __name__ == "__main__":
+    _measure(int(sys.argv[1]))

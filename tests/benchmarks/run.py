@@ -1,0 +1,64 @@
+"""Run the benchmarks: `python tests/benchmarks/run.py [NAME ...] [--json FILE]`.
+
+Every row is a ratio of two measurements taken in turns in one run; lower is better. Run it on an idle machine.
+"""
+
+import argparse
+import importlib
+import json
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+from timing import Row
+
+BENCHMARKS = ("iwae_step", "iwae_numpyro", "cold_start", "evaluation_memory")
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as text in columns."""
+    head = ("", "ours", "other", "unit", "ratio", "target", "")
+    body = [
+        (r.name, f"{r.ours:.1f}", f"{r.other:.1f}", r.unit, f"{r.ratio:.2f}", f"{r.target:g}", _verdict(r))
+        for r in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in (head, *body))
+
+
+def _verdict(row: Row) -> str:
+    return "met" if row.ratio <= row.target else "missed"
+
+
+def versions() -> dict[str, str]:
+    """What the figures depend on."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpyro")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+def main() -> None:
+    """Run the benchmarks that the command line names, all without a name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which to run (default: all)")
+    parser.add_argument("--list", action="store_true", help="print the names with what they measure, and run none")
+    parser.add_argument("--json", metavar="FILE", help="write the rows to a file as well")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.names) - set(BENCHMARKS)):
+        parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    modules = {name: importlib.import_module(name) for name in arguments.names or BENCHMARKS}
+    if arguments.list:
+        print("\n".join(f"{name:18}  {module.__doc__.splitlines()[0]}" for name, module in modules.items()))
+        return
+    rows: list[Row] = []
+    for name, module in modules.items():
+        print(f"{name} ...", flush=True)
+        rows += module.rows()
+    print(table(rows))
+    if arguments.json:
+        document = {"versions": versions(), "rows": [row._asdict() for row in rows]}
+        Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
