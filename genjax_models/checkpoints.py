@@ -43,6 +43,13 @@ def _without_typed_key(state: TrainState) -> TrainState:
     return state._replace(key=jax.random.key_data(state.key))
 
 
+def _leaves(state: TrainState) -> dict[str, str]:
+    """Type and shape of every leaf by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
 def _checkpointer():
     import orbax.checkpoint as ocp  # its import takes a third of a second, which the first step need not wait for
 
@@ -65,6 +72,7 @@ def save(
         "seconds": seconds,
         "metric": metric,
         "pending": pending,
+        "leaves": _leaves(_without_typed_key(state)),
         "files": {str(p.relative_to(building)): _sha256(p) for p in _files(building)},
     }
     text = json.dumps(manifest, indent=1)
@@ -79,8 +87,8 @@ def save(
     return Checkpoint(path, step, seconds, metric, pending)
 
 
-def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
-    """What a checkpoint says of itself, and the hashes of its files.
+def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str], dict[str, str]]:
+    """What a checkpoint says of itself, the hashes of its files, and the types and shapes of its leaves.
 
     Raises:
         RunError: the manifest is missing or damaged.
@@ -91,7 +99,7 @@ def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str]]:
             raise ValueError("its hash does not match")
         noted = json.loads(text)
         found = Checkpoint(path, noted["step"], noted["seconds"], noted["metric"], tuple(noted["pending"]))
-        return found, noted["files"]
+        return found, noted["files"], noted["leaves"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"checkpoint {path}: the manifest is missing or damaged ({error}).") from None
 
@@ -102,7 +110,7 @@ def verify(path: Path) -> Checkpoint:
     Raises:
         RunError: naming the file that is missing, new or changed.
     """
-    checkpoint, hashes = read_manifest(path)
+    checkpoint, hashes, _ = read_manifest(path)
     present = {str(p.relative_to(path)): p for p in _files(path)}
     if missing := sorted(set(hashes) - set(present)):
         raise RunError(f"checkpoint {path}: {missing[0]} is missing.")
@@ -125,6 +133,14 @@ def restore(path: Path, like: TrainState) -> TrainState:
     # Onto the device that is here: a checkpoint written on another kind of machine restores as well.
     placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=placement), target)
+    # Compared here: orbax casts other types in silence, and leaves reads behind when it refuses a shape.
+    here, there = _leaves(target), read_manifest(path)[2]
+    for name in dict.fromkeys([*here, *there]):
+        if here.get(name) != there.get(name):
+            raise RunError(
+                f"checkpoint {path}: its state has another structure than this version makes: {name} is "
+                f"{there.get(name, 'absent')}, expected {here.get(name, 'none')}."
+            )
     try:
         with _checkpointer() as checkpointer:
             state = checkpointer.restore(path.resolve() / "state", target)

@@ -5,6 +5,7 @@ A path names fields from the top, such as `optimizer.learning_rate`; elements of
 """
 
 import dataclasses
+import numbers
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from genjax_models.errors import ConfigError, nearest
 
 def _parse(text: str, annotation: Any) -> Any:
     """A value from the shell, read as its field's annotation says; ValueError where it cannot be."""
-    for member in members(annotation):
+    for member in sorted(members(annotation), key=lambda m: m is str):  # any text is a str: the others first
         try:
             return _parse_one(text.strip(), member)
         except ValueError:
@@ -50,7 +51,7 @@ def _replace(node: Any, parts: list[str], value: Any, done: str) -> Any:
     name, rest = parts[0].replace("-", "_"), parts[1:]
     path = f"{done}.{name}" if done else name
     if isinstance(node, tuple):
-        if not name.isdigit() or int(name) >= len(node):
+        if not name.isdecimal() or int(name) >= len(node):
             raise ConfigError(f"{path}: {done} has {len(node)} elements, numbered from 0.")
         i = int(name)
         if not rest:
@@ -142,7 +143,7 @@ def to_json(config: Any, types: Mapping[str, type]) -> Any:
             return [encode(v) for v in value]
         if value is None or isinstance(value, (bool, str)):
             return value
-        return int(value) if hasattr(value, "__index__") else float(value)
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
 
     return encode(config)
 

@@ -60,7 +60,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
         axes.plot(steps, values, marker="." if len(rows) < 50 else "", label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("bound (nats per example)")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120, format="png")

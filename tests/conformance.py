@@ -1,0 +1,154 @@
+"""A small configuration of every row of the tables, which the conformance suite walks.
+
+A new model or objective needs one line here. Its latents must be few enough to be summed out: at most a dozen binary
+units, or one real unit (and then one visible unit, if that is real too).
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models.config import ModelConfig, ObjectiveConfig
+from genjax_models.core import total
+from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.objectives import ELBO, IWAE, Part, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.optimizers import Linear
+
+
+class Small(NamedTuple):
+    """A model's configuration and the number of visible units that it is built for."""
+
+    config: ModelConfig
+    visible: int
+
+
+MODELS: dict[str, list[Small]] = {
+    "vae": [
+        Small(VAE(latent=1, encoder_hidden=(3,), decoder_hidden=(3,)), 3),
+        Small(VAE(latent=1, encoder_hidden=(3,), decoder_hidden=(3,), likelihood="gaussian", activation="elu"), 1),
+        Small(VAE(latent=1, encoder_hidden=(), decoder_hidden=(), likelihood="gaussian", scale=0.5), 1),
+    ],
+    "sigmoid_belief_network": [
+        Small(SigmoidBeliefNetwork(layers=(3,)), 3),
+        Small(SigmoidBeliefNetwork(layers=(2, 1, 2)), 2),
+    ],
+}
+
+OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
+    "elbo": [ELBO(num_particles=2, beta=Linear())],
+    "iwae": [IWAE(num_particles=2)],
+    "wake_sleep": [WakeSleep()],
+    "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
+    "weighted_sum": [
+        Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
+        Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
+    ],
+}
+
+# What follows gradients through samples, and so needs a reparameterized model.
+PATHWISE = ("elbo", "iwae")
+
+
+def needs_moving_samples(name: str, objective: Any) -> bool:
+    """Whether the objective, or a part of it, is pathwise."""
+    if name == "weighted_sum":
+        return any(isinstance(part.objective, (ELBO, IWAE)) for part in objective.parts)
+    return name in PATHWISE
+
+
+def missing(table: dict, small: dict) -> str:
+    """A message naming the rows of a table that have no small configuration; empty if none."""
+    names = sorted(set(table) - set(small))
+    return f"tests/conformance.py has no small configuration of {', '.join(names)}: add one." if names else ""
+
+
+class Cells(NamedTuple):
+    """Points of a space, their volumes, and the cell that each belongs to."""
+
+    points: np.ndarray  # [S, units]
+    volumes: np.ndarray  # [S], 1 where the space is discrete
+    cell: np.ndarray  # [S]
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """The cells of values [N, units]."""
+        if np.all(self.volumes == 1.0):
+            return values.astype(int) @ (2 ** np.arange(values.shape[1])[::-1])
+        return np.searchsorted(EDGES, values[:, 0])
+
+
+EDGES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
+
+
+def cells(binary: bool, units: int) -> Cells:
+    """All states of binary units, each a cell; or a fine grid of one real unit, cut at `EDGES`."""
+    if binary:
+        states = np.array(list(itertools.product([0.0, 1.0], repeat=units)))
+        return Cells(states, np.ones(len(states)), np.arange(len(states)))
+    if units != 1:
+        raise AssertionError(f"a small configuration has {units} real units in a row, but only one is summed out")
+    step = 0.05
+    grid = (np.arange(-400, 400) + 0.5) * step  # midpoints, so that no point lies on an edge
+    return Cells(grid[:, None], np.full(len(grid), step), np.searchsorted(EDGES, grid))
+
+
+class Solved(NamedTuple):
+    """A small model with its parameters and spaces."""
+
+    model: Any
+    params: Any
+    visible: int
+    z: Cells
+    x: Cells
+    unflatten: Any  # [units] -> latents
+
+    @property
+    def examples(self) -> np.ndarray:
+        """Three examples that p may well produce, [3, D]."""
+        if np.all(self.x.volumes == 1.0):
+            return self.x.points[[0, len(self.x.points) // 2, -1]]
+        return np.array([[-1.5], [0.2], [1.3]])
+
+    def flatten(self, z) -> np.ndarray:
+        """Latents, leaves [N, ...], as [N, units]."""
+        return np.concatenate([np.asarray(v).reshape(len(v), -1) for v in jax.tree.leaves(z)], axis=1)
+
+
+def solve(small: Small, seed: int = 0, scale: float = 0.35) -> Solved:
+    """The model with random parameters, and what it takes to sum its latents and x out."""
+    model = small.config.build(small.visible)
+    draw = np.random.RandomState(seed).normal
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(small.visible), ())
+    params = jax.tree.map(lambda leaf: jnp.asarray(scale * draw(size=leaf.shape)), shapes)
+    latents, _ = jax.eval_shape(model.sample_joint, params, jax.random.key(0), ())
+    leaves, structure = jax.tree.flatten(latents)
+    cuts = np.cumsum([int(np.prod(leaf.shape)) for leaf in leaves])
+
+    def unflatten(z):
+        parts = jnp.split(z, cuts[:-1])
+        return jax.tree.unflatten(structure, [p.reshape(v.shape) for p, v in zip(parts, leaves, strict=True)])
+
+    z = cells(model.support == "binary", int(cuts[-1]))
+    x = cells(small.config.data_support != "real", small.visible)
+    return Solved(model, params, small.visible, z, x, unflatten)
+
+
+def density_of_joint(solved: Solved) -> np.ndarray:
+    """p(x, z) times the volume of every point, [S_z, S_x]."""
+
+    def at(z, x):
+        return total(solved.model.log_joint(solved.params, solved.unflatten(z), x, ()))
+
+    log_p = jax.jit(jax.vmap(jax.vmap(at, (None, 0)), (0, None)))(solved.z.points, solved.x.points)
+    return np.exp(log_p) * solved.z.volumes[:, None] * solved.x.volumes
+
+
+def density_of_posterior(solved: Solved, x) -> np.ndarray:
+    """q(z | x) times the volume of every point, [S_z]."""
+
+    def at(z):
+        return total(solved.model.log_posterior(solved.params, solved.unflatten(z), x, ()))
+
+    return np.exp(jax.jit(jax.vmap(at))(solved.z.points)) * solved.z.volumes

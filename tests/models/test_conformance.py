@@ -1,0 +1,282 @@
+"""Every row of the model table keeps the contract of `core`, shown on configurations that can be summed out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+from conformance import (
+    MODELS,
+    OBJECTIVES,
+    density_of_joint,
+    density_of_posterior,
+    missing,
+    needs_moving_samples,
+    solve,
+)
+from toys import quick_jit, worst
+
+import genjax_models.models
+import genjax_models.objectives
+from genjax_models.core import Joint, total
+from genjax_models.errors import ModelError
+from genjax_models.evaluation import log_marginal
+from genjax_models.models import adapter
+from genjax_models.optimizers import Adam
+from genjax_models.train import make_train_step
+
+ROWS = [pytest.param(small, id=f"{name}-{i}") for name, row in MODELS.items() for i, small in enumerate(row)]
+every_model = pytest.mark.parametrize("small", ROWS)
+
+
+def test_tables_are_covered():
+    """A new row of a table without a small configuration fails here, by name."""
+    problems = missing(genjax_models.models.MODELS, MODELS) + missing(genjax_models.objectives.OBJECTIVES, OBJECTIVES)
+    assert not problems, problems
+    for name, row in MODELS.items():
+        assert all(isinstance(small.config, genjax_models.models.MODELS[name]) for small in row)
+    for name, row in OBJECTIVES.items():
+        assert all(isinstance(config, genjax_models.objectives.OBJECTIVES[name]) for config in row)
+    assert "add one" in missing({"new_model": None}, MODELS)
+
+
+@every_model
+def test_probabilities_sum_to_one(x64, small):
+    """p(x, z) over all (x, z) and q(z | x) over all z sum, or integrate, to one."""
+    solved = solve(small)
+    assert abs(np.sum(density_of_joint(solved)) - 1) < 1e-9
+    for x in solved.examples:
+        assert abs(np.sum(density_of_posterior(solved, x)) - 1) < 1e-9
+
+
+def assert_frequencies(cells, density, drawn):
+    """Pearson's chi-square of the counts of cells against their probabilities, at a fixed key."""
+    expected = np.bincount(cells, density) * len(drawn)
+    counts = np.bincount(drawn, minlength=len(expected))
+    rare = expected < 8
+    expected, counts = (np.append(v[~rare], v[rare].sum()) for v in (expected, counts))
+    keep = expected > 1e-6 * len(drawn)
+    assert counts[~keep].sum() == 0
+    result = scipy.stats.chisquare(counts[keep], expected[keep] * counts.sum() / expected[keep].sum())
+    assert keep.sum() > 3
+    assert result.pvalue > 1e-3
+
+
+@every_model
+def test_samples_follow_their_probabilities(x64, small):
+    """Draws of `sample_joint` fall in cells of (z, x) as `log_joint` says, those of `propose` as `log_posterior`."""
+    solved, number = solve(small), 20_000
+    keys = jax.random.split(jax.random.key(3), number)
+    z, x = jax.jit(jax.vmap(lambda k: solved.model.sample_joint(solved.params, k, ())))(keys)
+    z, x = solved.flatten(z), np.asarray(x)
+    width = solved.x.cell.max() + 1
+    both = (solved.z.cell[:, None] * width + solved.x.cell).ravel()
+    assert_frequencies(both, density_of_joint(solved).ravel(), solved.z.of(z) * width + solved.x.of(x))
+    given = jnp.asarray(x[0])
+    z, _ = jax.jit(jax.vmap(lambda k: solved.model.propose(solved.params, k, given, ())))(keys)
+    assert_frequencies(solved.z.cell, density_of_posterior(solved, given), solved.z.of(solved.flatten(z)))
+    if solved.model.support == "binary":
+        assert set(np.unique(solved.flatten(z))) == {0.0, 1.0}
+
+
+@every_model
+def test_propose_scores_its_own_draw(x64, small):
+    """Its terms are those of `log_posterior` at the drawn z, and so are their gradients along the draw.
+
+    Only a reparameterized model's draw moves with the parameters.
+    """
+    solved = solve(small)
+    model, key, x = solved.model, jax.random.key(5), jnp.asarray(solved.examples[-1])
+
+    def draw(params):
+        return model.propose(params, key, x, ())
+
+    @quick_jit
+    def run(params):
+        z, terms = draw(params)
+        at_once = jax.grad(lambda p: total(draw(p)[1]))(params)
+        apart = jax.grad(lambda p: total(model.log_posterior(p, draw(p)[0], x, ())))(params)
+        _, moved = jax.jvp(lambda p: draw(p)[0], (params,), (jax.tree.map(jnp.ones_like, params),))
+        return (terms, at_once), (model.log_posterior(params, z, x, ()), apart), moved
+
+    proposed, scored, moved = run(solved.params)
+    assert worst(proposed, scored) < 1e-12
+    motion = worst(moved, jax.tree.map(jnp.zeros_like, moved))
+    assert motion > 1e-3 if model.reparameterized else motion == 0.0
+
+
+@every_model
+def test_terms_are_by_group(x64, small):
+    """A scalar term for every latent group, in q as in the prior, and one for the likelihood."""
+    solved = solve(small)
+    model, params, x = solved.model, solved.params, jnp.asarray(solved.examples[-1])
+    z, terms = model.propose(params, jax.random.key(0), x, ())
+    groups = len(jax.tree.leaves(z))
+    joint = model.log_joint(params, z, x, ())
+    assert isinstance(joint, Joint)
+    assert len(terms) == len(model.log_posterior(params, z, x, ())) == len(joint.prior) == groups
+    assert {v.shape for v in jax.tree.leaves((terms, joint))} == {()}
+    dreamt, x_dreamt = model.sample_joint(params, jax.random.key(0), ())
+    assert jax.tree.map(jnp.shape, dreamt) == jax.tree.map(jnp.shape, z)
+    assert x_dreamt.shape == x.shape == model.decode(params, z, ()).shape
+    assert model.kl is None or len(model.kl(params, x, ())) == groups
+
+
+@every_model
+def test_decode_is_the_mean_of_x(x64, small):
+    """decode(z) is E[x | z], summed over x with the likelihood term."""
+    solved = solve(small)
+    z, _ = solved.model.propose(solved.params, jax.random.key(0), jnp.asarray(solved.examples[1]), ())
+
+    def likelihood(x):
+        return solved.model.log_joint(solved.params, z, x, ()).likelihood
+
+    chance = np.exp(jax.vmap(likelihood)(solved.x.points)) * solved.x.volumes
+    assert abs(chance.sum() - 1) < 1e-9
+    assert worst(solved.model.decode(solved.params, z, ()), chance @ solved.x.points) < 1e-9
+
+
+@every_model
+def test_kl_is_that_of_the_terms(x64, small):
+    """The closed form, where there is one, is the integral of q(z | x) (log q(z | x) - log p(z))."""
+    solved = solve(small)
+    model = solved.model
+    if model.kl is None:
+        assert model.support == "binary"
+        return
+    x = jnp.asarray(solved.examples[-1])
+
+    def difference(z):
+        z = solved.unflatten(z)
+        prior = total(model.log_joint(solved.params, z, x, ()).prior)
+        return total(model.log_posterior(solved.params, z, x, ())) - prior
+
+    kl = density_of_posterior(solved, x) @ jax.vmap(difference)(solved.z.points)
+    assert abs(total(model.kl(solved.params, x, ())) - kl) < 1e-9
+
+
+@every_model
+def test_vmap_equals_a_loop(x64, small):
+    """Every function of one example, batched over keys, z and x, gives what a loop over them gives."""
+    solved = solve(small)
+    model, params = solved.model, solved.params
+    keys = jax.random.split(jax.random.key(2), 3)
+    x = jnp.asarray(solved.examples)
+    z, _ = jax.vmap(lambda k, x: model.propose(params, k, x, ()))(keys, x)
+    calls = {
+        "sample_joint": (lambda k: model.sample_joint(params, k, ()), (keys,)),
+        "propose": (lambda k, x: model.propose(params, k, x, ()), (keys, x)),
+        "log_joint": (lambda z, x: model.log_joint(params, z, x, ()), (z, x)),
+        "log_posterior": (lambda z, x: model.log_posterior(params, z, x, ()), (z, x)),
+        "decode": (lambda z: model.decode(params, z, ()), (z,)),
+    }
+    if model.kl is not None:
+        calls["kl"] = (lambda x: model.kl(params, x, ()), (x,))
+    for name, (function, args) in calls.items():
+        batched, single = quick_jit(jax.vmap(function))(*args), quick_jit(function)
+        loop = [single(*(jax.tree.map(lambda v, i=i: v[i], a) for a in args)) for i in range(3)]
+        assert worst(batched, jax.tree.map(lambda *v: jnp.stack(v), *loop)) < 1e-12, name
+
+
+@every_model
+def test_init_is_deterministic(small, monkeypatch):
+    """The same key gives the same bits, whatever x holds and for a rebuilt model, without a second trace."""
+    visits, visit = [], adapter._visit
+    monkeypatch.setattr(adapter, "_visit", lambda *args: visits.append(1) or visit(*args))
+    jax.clear_caches()
+    params = small.config.build(small.visible).init(jax.random.key(0), jnp.zeros(small.visible), ())
+    traced = len(visits)
+    assert traced > 0
+    again = small.config.build(small.visible).init(jax.random.key(0), jnp.ones(small.visible), ())
+    assert len(visits) == traced
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, params, again)))
+    other = small.config.build(small.visible).init(jax.random.key(1), jnp.zeros(small.visible), ())
+    assert worst(params, other) > 1e-3
+    assert {"generative", "recognition"} <= set(params) <= {"generative", "recognition", "shared"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+
+
+@every_model
+def test_rebuilt_models_trace_once(small, traces):
+    """A rebuilt model equals the first, and neither its functions, nor a rebuilt objective's step, trace again."""
+    x, key, optimizer = jnp.zeros((2, small.visible)), jax.random.key(0), optax.adam(1e-3)
+    # jax forgets the trace of a function that no longer lives; what is built stays here.
+    counts, kept = [], []
+    for _ in range(3):
+        model = small.config.build(small.visible)
+        assert model == small.config.build(small.visible)
+        assert hash(model) == hash(small.config.build(small.visible))
+        params = model.init(key, x[0], ())
+        jax.jit(model.propose)(params, key, x[0], ())
+        log_marginal(model, params, key, x, 3)
+        # Schedules are closures, equal to nothing but themselves, so that an objective with one is another objective.
+        objective = next(o for o in (c.build(model) for c in fitting(model)) if not has_schedule(o))
+        init, step = make_train_step(objective, optimizer)[:2]
+        kept.append((model, step))
+        state, _ = step(init(key, params, x), x)
+        step(state, x)
+        counts.append(len(traces))
+    assert counts[0] > 0
+    assert counts[1:] == counts[:1] * 2
+
+
+def has_schedule(objective):
+    return any(map(callable, (getattr(objective.loss, name, None) for name in ("beta", "wake", "sleep", "parts"))))
+
+
+def fitting(model):
+    """The small objective configurations that fit a model."""
+    return [
+        config
+        for name, row in OBJECTIVES.items()
+        for config in row
+        if model.reparameterized or not needs_moving_samples(name, config)
+    ]
+
+
+@every_model
+def test_what_fits_is_known(small):
+    """Every objective either builds on the model or is refused by an error that names the model."""
+    model = small.config.build(small.visible)
+    fits = fitting(model)
+    assert fits
+    for row in OBJECTIVES.values():
+        for config in row:
+            if config in fits:
+                config.build(model)
+            else:
+                with pytest.raises(ModelError, match=model.name):
+                    config.build(model)
+
+
+def lowered(small, config):
+    """The train step of a model and an objective, exported for all platforms from shapes alone."""
+    model = small.config.build(small.visible)
+    x = jax.ShapeDtypeStruct((4, small.visible), jnp.float32)
+    init, step = make_train_step(config.build(model), Adam(clip_norm=1.0).build(), average=0.9)[:2]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(model.init, key, jax.ShapeDtypeStruct((small.visible,), jnp.float32), ())
+    state = jax.eval_shape(init, key, params, x)
+    return jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(state, x)
+
+
+FITTING = [
+    pytest.param(row[0], config, id=f"{name}-{type(config).__name__}-{i}")
+    for name, row in MODELS.items()
+    for i, config in enumerate(fitting(row[0].config.build(row[0].visible)))
+] + [
+    pytest.param(small, fitting(small.config.build(small.visible))[0], id=f"{name}-{i}")
+    for name, row in MODELS.items()
+    for i, small in enumerate(row)
+    if i > 0
+]
+
+
+@pytest.mark.parametrize(("small", "config"), FITTING)
+def test_train_step_lowers_for_every_platform(small, config):
+    """Every fitting pair of model and objective lowers for CPU, CUDA and TPU; the state goes in as it comes out."""
+    exported = lowered(small, config)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    state = len(exported.in_avals) - 1
+    assert exported.out_avals[:state] == exported.in_avals[:state]
