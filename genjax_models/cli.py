@@ -130,7 +130,8 @@ def load_config(path: str) -> Any:
     try:
         found = runpy.run_path(str(file)).get("CONFIG")
     except SyntaxError as error:
-        raise ConfigError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from None
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{error.filename or path}{line}: {error.msg}: {(error.text or '').strip()}") from None
     except UserError as error:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:

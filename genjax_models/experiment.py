@@ -42,7 +42,7 @@ from genjax_models.run_folder import (
     open_run,
     write_whole,
 )
-from genjax_models.train import EVALUATION, Train, make_train, program_config
+from genjax_models.train import EVALUATION, Train, check_training_data, make_train, program_config
 
 Log = Callable[[str], None]
 
@@ -220,6 +220,7 @@ def train_run(
     validate(config)
     train = make_train(config)
     data, spec = load_data(config, data_dir)
+    check_training_data(config, data.train)  # before there is a folder that the mended configuration would not match
     run, existed = create_or_match(Path(folder), config, spec)
     if data.support == "unit" and config.model.data_support == "unit":
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
@@ -437,6 +438,8 @@ def sample_run(folder: Path, num: int, out: Path, seed: int, overwrite: bool, lo
     from genjax_models import plots
 
     run, out = open_run(Path(folder)), Path(out)
+    if not 0 <= seed < 2**31:
+        raise UserError(f"seed: got {seed}, expected at least 0 and less than {2**31}.")
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
     _, params, chosen = chosen_parameters(run, log)

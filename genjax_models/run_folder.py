@@ -39,9 +39,14 @@ class Run:
         return self.folder / "checkpoints"
 
 
+def building_path(path: Path) -> Path:
+    """Where a file stands until it is whole."""
+    return path.with_name(f".{path.name}.building")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is whole or not there."""
-    building = path.with_name(f".{path.name}.building")
+    building = building_path(path)
     building.write_text(text, encoding="utf-8")
     building.replace(path)
 
@@ -90,11 +95,13 @@ def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, 
                 "another --run-dir."
             )
         return run, True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # A run that was killed before its configuration stood leaves an empty folder, or the beginning of that file.
+    leftover = building_path(folder / CONFIG)
+    if folder.exists() and (not folder.is_dir() or any(p != leftover for p in folder.iterdir())):
         raise RunError(f"{folder} exists and is no run folder; give an empty or new one with --run-dir.")
     document = {"format": FORMAT, "config": to_json(config, types()), "data": dataclasses.asdict(data)}
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, as_json(document))
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
@@ -126,14 +133,15 @@ class Metrics:
         """Read the lines up to a step; those after it belong to steps that will be taken again."""
         self.path = path
         self.rows: list[dict] = []
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for line in lines:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in text.splitlines():
             with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
                 row = json.loads(line)
                 if row["step"] <= step:
                     self.rows.append(row)
-        if len(self.rows) < len(lines):
-            write_whole(path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        kept = "".join(json.dumps(row) + "\n" for row in self.rows)
+        if kept != text:
+            write_whole(path, kept)
 
     def add(self, row: dict) -> None:
         self.rows.append(row)

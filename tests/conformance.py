@@ -89,8 +89,8 @@ def cells(binary: bool, units: int) -> Cells:
         return Cells(states, np.ones(len(states)), np.arange(len(states)))
     if units != 1:
         raise AssertionError(f"a small configuration has {units} real units in a row, but only one is summed out")
-    step = 0.05
-    grid = (np.arange(-400, 400) + 0.5) * step  # midpoints, so that no point lies on an edge
+    step = 0.08
+    grid = (np.arange(-300, 300) + 0.5) * step  # midpoints, so that no point lies on an edge
     return Cells(grid[:, None], np.full(len(grid), step), np.searchsorted(EDGES, grid))
 
 
@@ -116,7 +116,7 @@ class Solved(NamedTuple):
         return np.concatenate([np.asarray(v).reshape(len(v), -1) for v in jax.tree.leaves(z)], axis=1)
 
 
-def solve(small: Small, seed: int = 0, scale: float = 0.35) -> Solved:
+def solve(small: Small, seed: int = 0, scale: float = 0.3) -> Solved:
     """The model with random parameters, and what it takes to sum its latents and x out."""
     model = small.config.build(small.visible)
     draw = np.random.RandomState(seed).normal

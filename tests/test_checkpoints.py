@@ -14,7 +14,10 @@ from genjax_models.core import TrainState
 from genjax_models.errors import RunError
 
 
-def training_state(step: int = 7, width: int = 3, optimizer=optax.adam(0.1), average: bool = True, dtype=jnp.float32):
+ADAM = optax.adam(0.1)
+
+
+def training_state(step: int = 7, width: int = 3, optimizer=ADAM, average: bool = True, dtype=jnp.float32):
     """A state with every kind of array, and bits that arithmetic would not keep."""
     special = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 0.1], np.float32).view(np.uint32)
     special[0] ^= 0x12345  # another NaN than the usual

@@ -40,7 +40,7 @@ def test_bernoulli_log_prob_of_every_size(size):
     np.testing.assert_allclose(value, naive(small.astype(float), x), rtol=3e-6, atol=1.2e-7)
 
 
-@pytest.mark.parametrize("size", [1, 5, 16, 37])
+@pytest.mark.parametrize("size", [1, 37])
 def test_bernoulli_derivatives(x64, size):
     """First derivatives by logits and by x, second derivatives, forwards and backwards."""
     logits, x = (v[0] for v in logits_and_x(size))

@@ -128,7 +128,7 @@ def test_wake_sleep_gradients_are_exact_in_expectation(size):
 
 @pytest.mark.parametrize(
     ("size", "wake", "sleep"),
-    [(size, 0.5, 0.5) for size in SIZES]
+    [(size, 0.5, 0.5) for size in SIZES if SIZES[size][2] > 1]
     + [(size, *weights) for size in ("one layer, K=3", "two layers, K=2") for weights in ((1.0, None), (None, 0.7))],
 )
 def test_reweighted_wake_sleep_gradients_are_exact_in_expectation(size, wake, sleep):
@@ -332,7 +332,7 @@ def test_mutants_without_expectation_fail_pointwise(mutant):
 
 @pytest.mark.parametrize("latent", [1, 2])
 def test_bias_of_the_wake_update_shrinks_with_particles(latent):
-    """q's expected wake update at K = 1, 2, 4 (and 8) comes ever closer to E_{p(z|x)} grad log q(z | x)."""
+    """q's expected wake update at K = 1, 2, 4 comes ever closer to E_{p(z|x)} grad log q(z | x)."""
     toy, batch = toy_and_batch((latent,), 2, 1)
     x = batch[0]
     log_p, _ = net_log_weights(toy, toy.params, x)
@@ -345,7 +345,7 @@ def test_bias_of_the_wake_update_shrinks_with_particles(latent):
         return float(optax.tree.norm(difference))
 
     # A single particle has weight one: nothing is learned, and the bias is the whole limit.
-    biases = [bias(particles) for particles in ([1, 2, 4, 8] if latent == 1 else [1, 2, 4])]
+    biases = [bias(particles) for particles in (1, 2, 4)]
     assert biases[0] == pytest.approx(float(optax.tree.norm(limit)), abs=1e-12)
     assert all(after < 0.75 * before for before, after in itertools.pairwise(biases)), biases
 

@@ -1,0 +1,209 @@
+"""log p(x): exact by enumeration, and estimated by importance weighting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import (
+    gaussian_log_marginal,
+    linear_gaussian,
+    near_posterior,
+    net,
+    net_log_marginal,
+    net_log_weights,
+    quick_jit,
+    random_params,
+    single_unit_posterior,
+    with_posterior,
+)
+
+from genjax_models.core import Batch, Trainable
+from genjax_models.errors import ConfigError, DataError, ModelError
+from genjax_models.evaluation import exact_log_marginal, log_marginal, objective_metrics
+from genjax_models.models import sigmoid_belief_network
+from genjax_models.objectives import iwae, reweighted_wake_sleep
+
+KEY = jax.random.key(11)
+
+
+def truth(toy, x):
+    """log p(x) of every example, by the toy's own enumeration."""
+    return quick_jit(jax.vmap(lambda x: net_log_marginal(toy, toy.params, x)))(jnp.asarray(x))
+
+
+@pytest.mark.parametrize("layers", [(3,), (2, 1, 2)])
+def test_exact_log_marginal(x64, layers):
+    """It equals an enumeration written out by hand, and p(x) sums to one over all x."""
+    toy = net(layers, 4)
+    found = exact_log_marginal(toy.model, toy.params, toy.x, block=5)
+    assert np.max(np.abs(found - truth(toy, toy.x))) < 1e-12
+    assert abs(np.sum(np.exp(found)) - 1) < 1e-12
+
+
+def test_exact_log_marginal_in_chunks(x64):
+    """With 11 latents the states come in two chunks, and none is left out or counted twice."""
+    toy = net((7, 4), 3, seed=2)
+    found = exact_log_marginal(toy.model, toy.params, toy.x)
+    assert np.max(np.abs(found - truth(toy, toy.x))) < 1e-12
+    assert abs(np.sum(np.exp(found)) - 1) < 1e-12
+
+
+def test_estimate_converges_to_the_exact_value(x64):
+    """With K = 20000 the weights' mean is within 4 of its stated standard errors, which shrink as 1/sqrt(K)."""
+    toy = net((3, 2), 4)
+    x = toy.x[::3]
+    exact = exact_log_marginal(toy.model, toy.params, x)
+    many = log_marginal(toy.model, toy.params, KEY, x, 20_000, chunk=1000)
+    assert np.all(np.abs(many.log_prob - exact) < 4 * many.standard_error)
+    assert np.all(many.standard_error < 0.03)
+    few = log_marginal(toy.model, toy.params, KEY, x, 5_000, chunk=1000)
+    np.testing.assert_allclose(few.standard_error / many.standard_error, 2.0, rtol=0.1)
+
+
+def test_standard_errors_are_those_of_repetition(x64):
+    """The stated error is the spread of the estimate over keys, and (w, w^2) give the effective sample size."""
+    toy = net((3, 2), 4)
+    x = toy.x[5:7]
+    found = jax.vmap(lambda k: jnp.stack(log_marginal(toy.model, toy.params, k, x, 500)))(jax.random.split(KEY, 400))
+    log_prob, error, effective = jnp.moveaxis(found, 1, 0)
+    # The standard deviation of 400 draws is known to 1 / sqrt(800) = 3.5 %, four of which are 14 %.
+    np.testing.assert_allclose(np.std(log_prob, axis=0, ddof=1), np.sqrt(np.mean(error**2, axis=0)), rtol=0.15)
+    np.testing.assert_allclose(error**2, 1 / effective - 1 / 500, rtol=1e-6)
+
+
+def test_definition(x64):
+    """It is log (1/K) sum_k w_k of the samples that its docstring names, with their error and effective number."""
+    toy = net((2, 2), 3)
+    x, number = jnp.asarray(toy.x[2:5]), 7
+
+    def log_weight(i, k):
+        z, log_q = toy.model.propose(toy.params, jax.random.fold_in(jax.random.fold_in(KEY, i), k), x[i], ())
+        joint = toy.model.log_joint(toy.params, z, x[i], ())
+        return joint.likelihood + sum(joint.prior) - sum(log_q)
+
+    indices = jnp.arange(3)[:, None], jnp.arange(number)[None]
+    w = np.exp(quick_jit(jnp.vectorize(log_weight))(*indices))
+    found = log_marginal(toy.model, toy.params, KEY, x, number)
+    np.testing.assert_allclose(found.log_prob, np.log(w.mean(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(found.effective_samples, w.sum(axis=1) ** 2 / np.sum(w**2, axis=1), rtol=1e-12)
+    relative = np.sqrt(np.mean((w / w.mean(axis=1, keepdims=True) - 1) ** 2, axis=1) / number)
+    np.testing.assert_allclose(found.standard_error, relative, rtol=1e-9)
+
+
+def test_chunks_and_blocks_are_only_round_off(x64):
+    """Chunk and block, whether they divide the sizes or not, change nothing; nor does the company an example keeps."""
+    toy = net((3,), 4)
+    whole = log_marginal(toy.model, toy.params, KEY, toy.x, 100)
+    for chunk, block in [(7, 50), (33, 7), (1000, 1)]:
+        found = log_marginal(toy.model, toy.params, KEY, toy.x, 100, chunk=chunk, block=block)
+        for a, b in zip(found, whole, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+    first = log_marginal(toy.model, toy.params, KEY, toy.x[:5], 100)
+    np.testing.assert_allclose(first.log_prob, whole.log_prob[:5], rtol=1e-10)
+    with_context = log_marginal(toy.model, toy.params, KEY, Batch(toy.x, jnp.zeros((16, 2))), 100)
+    np.testing.assert_allclose(with_context.log_prob, whole.log_prob, rtol=1e-10)
+
+
+def test_no_error_at_the_posterior(x64):
+    """With q(z | x) = p(z | x) one sample is enough, for binary and for Gaussian latents."""
+    toy = net((1,), 3)
+    params = {**toy.params, "recognition": single_unit_posterior(toy.params["generative"])}
+    found = log_marginal(toy.model, params, KEY, toy.x, 3)
+    assert np.max(np.abs(found.log_prob - truth(toy, toy.x))) < 1e-12
+    assert np.max(found.standard_error) < 1e-7
+    np.testing.assert_allclose(found.effective_samples, 3.0, rtol=1e-9)
+    gaussian, x = with_posterior(linear_gaussian(2, 1)), np.array([[0.9, -1.2], [0.1, 0.4]])
+    exact = quick_jit(jax.vmap(lambda x: gaussian_log_marginal(gaussian, gaussian.params, x)))(x)
+    assert np.max(np.abs(log_marginal(gaussian.model, gaussian.params, KEY, x, 2).log_prob - exact)) < 1e-12
+    off = near_posterior(gaussian, 0.2)
+    estimate = log_marginal(off.model, off.params, KEY, x, 20_000, chunk=1000)
+    assert np.all(np.abs(estimate.log_prob - exact) < 4 * estimate.standard_error)
+    assert np.all(estimate.standard_error < 0.02)
+
+
+def test_one_sample_has_the_bound_s_mean(x64):
+    """K = 1 estimates are ELBO samples: lower in the mean than log p(x), which many samples reach."""
+    toy = net((3,), 4)
+    x = np.repeat(toy.x[5:6], 4000, axis=0)
+    ones = log_marginal(toy.model, toy.params, KEY, x, 1, block=4000)
+    log_p, log_q = (np.asarray(v) for v in net_log_weights(toy, toy.params, toy.x[5]))
+    elbo = np.exp(log_q) @ (log_p - log_q)
+    error = np.std(ones.log_prob) / np.sqrt(4000)
+    assert abs(np.mean(ones.log_prob) - elbo) < 4 * error
+    assert truth(toy, toy.x[5:6])[0] - elbo > 10 * error
+    assert np.all(ones.effective_samples == 1.0)
+
+
+def test_impossible_weights(x64):
+    """An example that no sample explains has log p(x) = -inf, and samples without weight count for nothing."""
+    toy = net((2,), 3)
+
+    def log_joint(params, z, x, c):
+        joint = toy.model.log_joint(params, z, x, c)
+        # p(x | z) = 0 unless the first latent is on, or x is all zero.
+        possible = (z[0][0] == 1.0) & jnp.any(x > 0)
+        return joint._replace(likelihood=jnp.where(possible, joint.likelihood, -jnp.inf))
+
+    model = toy.model._replace(log_joint=log_joint)
+    x = toy.x[[0, 5]]
+    exact = exact_log_marginal(model, toy.params, x)
+    found = log_marginal(model, toy.params, KEY, x, 4000, chunk=1)
+    assert exact[0] == found.log_prob[0] == -np.inf
+    assert abs(found.log_prob[1] - exact[1]) < 4 * found.standard_error[1] < 0.2
+
+
+def test_large_and_small_log_weights_survive():
+    """In float32, with log p(x) near -1000, the running sums neither overflow nor vanish."""
+    model = sigmoid_belief_network(600, layers=(2,))
+    params = random_params(model, 600, 0, 3.0)
+    params["recognition"] = jax.tree.map(jnp.zeros_like, params["recognition"])
+    x = jnp.asarray(np.random.RandomState(0).randint(0, 2, (3, 600)), jnp.float32)
+    exact = exact_log_marginal(model, params, x)
+    assert np.all(exact < -500)
+    found = log_marginal(model, params, KEY, x, 2000, chunk=3)
+    assert np.all(np.abs(found.log_prob - exact) < 4 * found.standard_error + 1e-2)
+
+
+@pytest.mark.parametrize("name", ["num_samples", "chunk", "block"])
+def test_bad_sizes(name):
+    """Sizes that are no positive integers are refused by name."""
+    toy = net((2,), 3)
+    for size in (0, -1, 1.5, True, None, "10"):
+        with pytest.raises(ConfigError, match=name):
+            log_marginal(toy.model, toy.params, KEY, toy.x, **{"num_samples": 5, name: size})
+
+
+def test_bad_models_and_data():
+    """What cannot be computed is refused, with what to use instead."""
+    toy, gaussian = net((2,), 3), linear_gaussian(3, 1)
+    for function in (exact_log_marginal, lambda model, params, x: log_marginal(model, params, KEY, x)):
+        with pytest.raises(ModelError):
+            function("a model", toy.params, toy.x)
+        for x in (toy.x[0], toy.x[:0], toy.x[None], None):
+            with pytest.raises(DataError, match=r"\[N, D\]"):
+                function(toy.model, toy.params, x)
+    with pytest.raises(ModelError, match=r"VAE.*log_marginal"):
+        exact_log_marginal(gaussian.model, gaussian.params, toy.x)
+    big = sigmoid_belief_network(3, layers=(20, 5))
+    with pytest.raises(ModelError, match=r"25.*log_marginal"):
+        exact_log_marginal(big, random_params(big, 3, 0), toy.x)
+
+
+def test_objective_metrics_example_by_example(x64):
+    """Each example's metrics are those of a batch of one at its own key, whatever the block."""
+    for toy, build, x in [
+        (net((2,), 3), reweighted_wake_sleep, net((2,), 3).x[:5]),
+        (linear_gaussian(3, 1), iwae, np.random.RandomState(0).normal(size=(5, 3))),
+    ]:
+        objective = build(toy.model, 4)
+        found = _metrics(objective, toy.params, x, 100)
+        assert all(v.shape == (5,) for v in found.values())
+        for block in (1, 2):
+            for name, value in _metrics(objective, toy.params, x, block).items():
+                np.testing.assert_allclose(value, found[name], rtol=1e-12)
+        one = _metrics(objective, toy.params, x[:1], 1)
+        np.testing.assert_allclose(one["bound"][0], found["bound"][0], rtol=1e-12)
+
+
+def _metrics(objective, params, x, block):
+    return quick_jit(lambda p: objective_metrics(objective, Trainable(p), (), KEY, jnp.asarray(x), block=block))(params)

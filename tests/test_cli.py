@@ -1,0 +1,550 @@
+"""The command line: its commands, its exit codes, and a message instead of a traceback for whatever is wrong."""
+
+import json
+import math
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from genjax_models import experiment
+from genjax_models.cli import main, split_overrides
+from genjax_models.errors import ConfigError
+from genjax_models.models import MODELS
+from genjax_models.objectives import OBJECTIVES
+
+HEADER = """from genjax_models.config import Config, Evaluation, Training
+from genjax_models.data import MNIST, Arrays, Digits
+from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.objectives import ELBO, WakeSleep
+from genjax_models.optimizers import SGD, Adam
+
+"""
+TINY = HEADER + (
+    "CONFIG = Config(VAE(2, (8,), (8,)), ELBO(), Adam(), Arrays('bits.npy'), "
+    "Training(20, batch_size=8, evaluate_every=10, chunk=10), Evaluation(100))\n"
+)
+BITS = (np.random.RandomState(0).uniform(size=(60, 2, 3)) < 0.4).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compilation_settings():
+    """What the commands set for JAX is put back."""
+    names = ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty working folder with tiny.py, and a data folder with bits.npy; no cache of the user's is touched."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
+    monkeypatch.setenv("GENJAX_MODELS_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data" / "bits.npy", BITS)
+    (tmp_path / "tiny.py").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(place, capsys):
+    """Runs a command in this process: (exit code, stdout, stderr), of which the last never has a traceback."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(words)
+        except SystemExit as exit:
+            code = exit.code
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run folder that `train` made, for tests to copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    np.save(folder / "bits.npy", BITS)
+    (folder / "tiny.py").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
+        words = ["train", str(folder / "tiny.py"), "--run-dir", str(folder / "run"), "--data-dir", str(folder)]
+        assert main(words) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained, place) -> str:
+    """A finished run in the working folder."""
+    shutil.copytree(trained, place / "run")
+    return "run"
+
+
+# Help.
+
+
+def test_help_names_the_commands_and_exit_codes(cli):
+    code, out, err = cli("--help")
+    assert (code, err) == (0, "")
+    for word in ("train", "evaluate", "sample", "list", "exit codes", "75"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", ["--run-dir", "--data-dir", "--quiet", "resumes", "--optimizer.learning-rate 3e-4", "exit codes"]),
+        ("evaluate", ["RUN_DIR", "--num-samples", "--data-dir", "--json"]),
+        ("sample", ["RUN_DIR", "--num", "--seed", "--out", "--overwrite"]),
+        ("list", ["--json"]),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_a_command_names_its_words(cli, command, words, flag):
+    code, out, err = cli(command, flag)
+    assert (code, err) == (0, "")
+    for word in words:
+        assert word in out
+
+
+def test_help_of_a_configuration_lists_its_fields(cli):
+    """Every field by its path, with its value and what it takes; help trains nothing."""
+    code, out, _ = cli("train", "tiny.py", "--help")
+    assert code == 0
+    for flag in ("--model.latent 2", "--optimizer.learning-rate 0.001", "--training.batch-size 8", "--seed 0"):
+        assert flag in out
+    assert "--model.encoder-hidden (8,)" in out
+    assert "one of 'tanh'" in out
+    assert "latent units" in out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"], ["evaluate"], ["sample"], ["train", "tiny.py", "stray"]])
+def test_usage_errors(cli, words):
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert "usage:" in err
+
+
+def test_train_without_a_configuration_prints_its_help(cli):
+    code, out, _ = cli("train")
+    assert code == 2
+    assert "--run-dir" in out
+
+
+# Train.
+
+
+def test_train_says_where_the_run_is(cli, place):
+    """Standard output has the folder alone, by default runs/ and the file's name; progress is on standard error."""
+    code, out, err = cli("train", "tiny.py")
+    assert (code, out) == (0, f"{Path('runs/tiny')}\n")
+    result = json.loads(Path("runs/tiny/result.json").read_text())
+    assert "step 10/20" in err
+    assert "step 20/20" in err
+    assert f"test NLL {result['test_nll']:.2f} +- {result['test_nll_standard_error']:.2f} nats per example" in err
+    assert not (place / "cache").exists()
+
+
+def test_overrides_reach_the_run(cli):
+    """Anywhere on the line, with a space or an equals sign, with hyphens or underscores."""
+    words = ["--seed", "5", "train", "--optimizer.learning-rate", "0.5"]
+    code, _, err = cli(*words[2:], *words[:2], "tiny.py", "--optimizer.b1=0", "--run-dir", "here", "--quiet")
+    assert (code, err) == (0, "")
+    config = json.loads(Path("here/config.json").read_text())["config"]
+    assert (config["seed"], config["optimizer"]["learning_rate"], config["optimizer"]["b1"]) == (5, 0.5, 0)
+
+
+def test_train_again_says_finished(cli, run):
+    before = {p: p.read_bytes() for p in Path(run).rglob("*") if p.is_file()}
+    code, out, err = cli("train", "tiny.py", "--run-dir", run)
+    assert (code, out) == (0, f"{run}\n")
+    assert "is finished" in err
+    assert {p: p.read_bytes() for p in Path(run).rglob("*") if p.is_file()} == before
+
+
+def test_train_with_another_configuration_is_refused(cli, run):
+    code, out, err = cli("train", "tiny.py", "--run-dir", run, "--training.num-steps", "30")
+    assert (code, out) == (2, "")
+    assert "error: run holds a run with another configuration:\n  training.num_steps: 20, now 30\n" in err
+
+
+def test_train_on_changed_data_is_refused(cli, run, place):
+    np.save(place / "data" / "bits.npy", 1 - BITS)
+    code, _, err = cli("train", "tiny.py", "--run-dir", run)
+    assert code == 2
+    assert "other data" in err
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("a file", "exists and is no run folder"),
+        ("a file/run", "cannot be written"),
+        ("/dev/null/run", "cannot be written"),
+        ("full", "exists and is no run folder"),
+        ("x" * 300, "File name too long"),
+    ],
+    ids=["file", "below a file", "below a device", "foreign", "long name"],
+)
+def test_folders_that_cannot_be_used_are_refused(cli, folder, message):
+    """What stands there is left as it is."""
+    Path("a file").write_text("mine")
+    Path("full").mkdir()
+    Path("full/thesis.tex").write_text("mine")
+    code, out, err = cli("train", "tiny.py", "--run-dir", folder)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert Path("a file").read_text() == Path("full/thesis.tex").read_text() == "mine"
+    assert [p.name for p in Path("full").iterdir()] == ["thesis.tex"]
+
+
+def test_an_empty_folder_is_taken(cli):
+    Path("empty").mkdir()
+    assert cli("train", "tiny.py", "--run-dir", "empty", "--quiet")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.latnet", "3"], "model.latnet: VAE has no field 'latnet'. Did you mean 'latent'?"),
+        (["--latent", "3"], "latent: Config has no field 'latent'"),
+        (["--run-dri", "x"], "run_dri: Config has no field"),
+        (["--model.latent"], "--model.latent: a value is missing"),
+        (["--model.latent", "many"], "model.latent: got 'many', expected an integer"),
+        (["--model.latent="], "model.latent: got '', expected an integer"),
+        (["--model.latent", "0"], "model.latent: got 0, expected an integer, at least 1"),
+        (["--optimizer.learning-rate", "-1"], "optimizer.learning_rate: got -1.0"),
+        (["--model", "vae"], "model: got 'vae'"),
+        (["--seed", "1", "--seed", "2"], "--seed: given twice"),
+        (["--training.batch-size", "49"], "training.batch_size: got 49, but the training data has 48 examples"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_wrong_overrides(cli, words, message):
+    """Refused with the path, and without a folder."""
+    code, out, err = cli("train", "tiny.py", *words)
+    assert (code, out) == (2, "")
+    assert f"error: {message}" in err
+    assert not Path("runs").exists()
+
+
+def test_split_overrides():
+    """The command's own words stay, with their values; the rest are overrides."""
+    words = ["train", "--a.b", "1", "x.py", "--quiet", "--c.d=2=3", "--run-dir=y", "--e", "-1"]
+    kept, overrides = split_overrides(words, {"--quiet", "--run-dir"})
+    assert kept == ["train", "x.py", "--quiet", "--run-dir=y"]
+    assert overrides == {"a.b": "1", "c.d": "2=3", "e": "-1"}
+    with pytest.raises(ConfigError, match="a value is missing"):
+        split_overrides(["--a"], set())
+
+
+# Configuration files.
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("a = 1\nx y\n", ["bad.py, line 2", "x y"]),
+        ("a = 1\n\nCONFIG = 1 / 0\n", ["bad.py, line 3", "ZeroDivisionError"]),
+        ("import nowhere_to_be_found\n", ["bad.py, line 1", "nowhere_to_be_found"]),
+        (HEADER + "CONFIG = Config(VAE(latnet=3))\n", ["bad.py, line 7", "latnet"]),
+        ("config = 3\n", ["bad.py: expected CONFIG = ", "found None"]),
+        ("CONFIG = 3\n", ["bad.py: expected CONFIG = ", "found 3"]),
+        ("", ["bad.py: expected CONFIG = "]),
+        ("\0", ["bad.py", "null byte"]),
+        (TINY.replace("VAE(2,", "VAE(0,"), ["model.latent: got 0"]),
+        (TINY.replace("(8,)", "[8]", 1), ["model.encoder_hidden: got [8]", "Write a tuple"]),
+        (TINY.replace("Adam()", "SGD(nesterov=True)"), ["optimizer: nesterov"]),
+        (TINY.replace("VAE(2, (8,), (8,))", "SigmoidBeliefNetwork((3,))"), ["elbo", "wake_sleep"]),
+    ],
+    ids=[
+        "syntax",
+        "exception",
+        "import",
+        "field",
+        "none",
+        "other",
+        "empty",
+        "binary",
+        "value",
+        "list",
+        "rule",
+        "misfit",
+    ],
+)
+def test_bad_configuration_files(cli, text, messages):
+    """One message with the file and line or the field, exit code 2, and no folder."""
+    Path("bad.py").write_text(text)
+    code, out, err = cli("train", "bad.py")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    for message in messages:
+        assert message in err
+    assert "None, line None" not in err
+    assert not Path("runs").exists()
+
+
+def test_missing_configuration_file_names_those_that_are_there(cli):
+    Path("configs").mkdir()
+    Path("configs/some.py").write_text(TINY)
+    code, _, err = cli("train", "configs/sum.py")
+    assert code == 2
+    assert "error: configs/sum.py: no such file. Here are: configs/some.py." in err
+    assert cli("train", "configs")[0] == 2
+
+
+# Data.
+
+
+def idx_without_images() -> bytes:
+    return struct.pack(">4I", 0x0803, 0, 28, 28)
+
+
+def test_missing_data_names_every_place_looked_in(cli, place):
+    Path("mnist.py").write_text(TINY.replace("Arrays('bits.npy')", "MNIST()"))
+    for words, folder in (([], place / "data"), (["--data-dir", "elsewhere"], place / "elsewhere")):
+        code, out, err = cli("train", "mnist.py", *words)
+        assert (code, out) == (2, "")
+        for part in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte", str(folder), str(folder / "mnist")):
+            assert part in err
+        assert "GENJAX_MODELS_DATA" in err
+    code, _, err = cli("train", "tiny.py", "--data.path", "absent.npy")
+    assert code == 2
+    assert "absent.npy" in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "words", "messages"),
+    [
+        (np.where(np.arange(360).reshape(60, 6) == 9, np.nan, 0.5), [], ["x.npy", "1 of 360 values are NaN", "(1, 3)"]),
+        (np.full((60, 6), np.inf), [], ["x.npy", "infinite"]),
+        (BITS * 3.0, [], ["Arrays holds values from 0 to 3", "Bernoulli likelihood", "gaussian"]),
+        (BITS - 0.5, ["--data.binarization", "dynamic"], ["outside [0, 1]", "minimum -0.5"]),
+        (np.zeros(60), [], ["x.npy", "got shape (60,)", "[N, D]"]),
+        (np.zeros((60, 0)), [], ["is empty"]),
+        (np.zeros((2, 6)), [], ["x.npy", "2 rows cannot be split"]),
+        (np.array([["a"] * 6] * 60), [], ["x.npy", "dtype"]),
+        (BITS, ["--data.image-shape", "3,3"], ["image_shape", "(3, 3)"]),
+    ],
+    ids=["nan", "inf", "range", "binarize", "rank", "empty", "few", "text", "shape"],
+)
+def test_wrong_data(cli, array, words, messages):
+    """Explained with the file, the value and what is expected; no folder is left."""
+    np.save("x.npy", array)
+    code, out, err = cli("train", "tiny.py", "--data.path", "x.npy", *words)
+    assert (code, out) == (2, "")
+    for message in messages:
+        assert message in err
+    assert not Path("runs").exists()
+
+
+def test_a_file_that_is_no_array(cli):
+    Path("x.npy").write_text("not an array")
+    code, _, err = cli("train", "tiny.py", "--data.path", "x.npy")
+    assert code == 2
+    assert "x.npy" in err
+
+
+# Exit codes of runs that stop.
+
+
+def test_a_step_that_is_not_finite_exits_with_3(cli):
+    code, out, err = cli("train", "tiny.py", "--optimizer.learning-rate", "1e30")
+    assert (code, out) == (3, "")
+    assert "stopped: step 1: the loss or its gradient is not finite; the last finite bound was -" in err
+    assert "no checkpoint was written yet" in err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_exits_with_75_and_the_same_command_resumes(cli, trained, monkeypatch, name):
+    import signal
+
+    show = experiment.Progress.show
+
+    def shown(self, at, *rest):
+        show(self, at, *rest)
+        if at == 10:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.Progress, "show", shown)
+        code, out, err = cli("train", "tiny.py")
+    assert (code, out) == (75, "")
+    assert f"interrupted by {name}: saved at step 10 of 20 in {Path('runs/tiny')}; the same command resumes." in err
+    code, _, err = cli("train", "tiny.py")
+    assert code == 0
+    assert "resuming from step 10 of 20" in err
+    ends = [json.loads((folder / "result.json").read_text()) for folder in (Path("runs/tiny"), trained)]
+    first, second = ({k: v for k, v in end.items() if "seconds" not in k} for end in ends)
+    assert first == second
+
+
+def test_a_second_signal_interrupts_at_once(cli, monkeypatch):
+    import signal
+
+    def shown(self, at, *rest):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(experiment.Progress, "show", shown)
+    code, _, err = cli("train", "tiny.py")
+    assert code == 75
+    assert "interrupted" in err
+
+
+# Evaluate.
+
+
+def test_evaluate(cli, run):
+    """The figures of result.json with the same K, others near them with another; JSON if asked; all are kept."""
+    result = json.loads(Path(run, "result.json").read_text())
+    code, out, _ = cli("evaluate", run)
+    assert code == 0
+    assert f"test NLL {result['test_nll']:.2f} +- {result['test_nll_standard_error']:.2f}" in out
+    code, out, _ = cli("evaluate", run, "--num-samples", "1000", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["test_nll_samples"] == 1000
+    error = found["test_nll_mean_estimator_error"] + result["test_nll_mean_estimator_error"]
+    assert 0 < abs(found["test_nll"] - result["test_nll"]) < 4 * error
+    kept = [json.loads(line) for line in Path(run, "evaluations.jsonl").read_text().splitlines()]
+    assert [row["test_nll"] for row in kept] == [result["test_nll"], found["test_nll"]]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5"])
+def test_numbers_of_samples_must_be_positive(cli, run, number):
+    for words in (["evaluate", run, "--num-samples"], ["sample", run, "--num"], ["sample", run, "--seed"]):
+        code, _, err = cli(*words, number)
+        assert code == 2
+        assert "at least 1" in err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample"])
+@pytest.mark.parametrize("folder", ["absent", "data", "tiny.py", "/dev/null/run", "x" * 300])
+def test_commands_on_what_is_no_run(cli, command, folder):
+    code, out, err = cli(command, folder)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert not Path("samples.png").exists()
+
+
+def test_evaluate_without_its_data(cli, run, place):
+    (place / "data" / "bits.npy").unlink()
+    code, _, err = cli("evaluate", run)
+    assert code == 2
+    assert "bits.npy" in err
+
+
+def test_a_damaged_newest_checkpoint_is_named(cli, run):
+    """The one before serves."""
+    newest = sorted(Path(run, "checkpoints").iterdir())[-1]
+    (newest / "manifest.json").unlink()
+    code, _, err = cli("sample", run)
+    assert code == 0
+    assert str(newest) in err
+    assert "samples of step 10" in err
+
+
+# Sample.
+
+
+def test_sample(cli, run):
+    """A grid of as many pictures as asked for; an existing file stays unless --overwrite."""
+    code, out, err = cli("sample", run, "--num", "7", "--out", "x.png")
+    assert (code, out) == (0, "x.png\n")
+    assert "7 samples" in err
+    columns, rows = math.ceil(math.sqrt(7)), 3
+    grid = (rows * 3 + 1, columns * 4 + 1)
+    height, width = imread("x.png").shape[:2]
+    enlarge = height // grid[0]
+    assert enlarge >= 1
+    assert (height, width) == (enlarge * grid[0], enlarge * grid[1])
+    before = Path("x.png").read_bytes()
+    code, out, err = cli("sample", run, "--num", "7", "--out", "x.png", "--seed", "2")
+    assert (code, out) == (2, "")
+    assert "x.png exists" in err
+    assert "--overwrite" in err
+    assert Path("x.png").read_bytes() == before
+    code, _, _ = cli("sample", run, "--num", "7", "--out", "x.png", "--seed", "2", "--overwrite")
+    assert code == 0
+    assert Path("x.png").read_bytes() != before
+
+
+@pytest.mark.parametrize("out", ["absent/x.png", "tiny.py/x.png", "data"])
+def test_pictures_that_cannot_be_written(cli, run, out):
+    code, _, err = cli("sample", run, "--out", out, "--overwrite")
+    assert code == 2
+    assert f"error: {out} cannot be written" in err
+
+
+def test_a_seed_that_is_too_large(cli, run):
+    code, _, err = cli("sample", run, "--seed", str(2**40))
+    assert code == 2
+    assert str(2**40) in err
+
+
+# List.
+
+
+def test_list_as_json_tells_what_fits(cli):
+    """Every model and objective; those that follow gradients through samples do not fit binary latents."""
+    code, out, err = cli("list", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    models = {row["name"]: row for row in found["models"]}
+    objectives = {row["name"]: row for row in found["objectives"]}
+    assert (set(models), set(objectives)) == (set(MODELS), set(OBJECTIVES))
+    assert {"elbo", "iwae", "wake_sleep", "reweighted_wake_sleep"} <= set(models["vae"]["objectives"])
+    assert {"wake_sleep", "reweighted_wake_sleep"} <= set(models["sigmoid_belief_network"]["objectives"])
+    assert not {"elbo", "iwae"} & set(models["sigmoid_belief_network"]["objectives"])
+    for row in (*models.values(), *objectives.values()):
+        assert row["capability"]
+        assert row["description"].endswith(".")
+    assert "Neal 1992" in models["sigmoid_belief_network"]["citation"]
+
+
+def test_list_in_words_has_the_same(cli):
+    code, out, _ = cli("list")
+    assert code == 0
+    for name in (*MODELS, *OBJECTIVES):
+        assert name in out
+    assert "Kingma and Welling 2014" in out
+
+
+# As a process.
+
+
+def as_process(place: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    return subprocess.run(
+        [sys.executable, "-m", "genjax_models", *words], capture_output=True, text=True, cwd=place, env=environment
+    )
+
+
+def test_quiet_process_prints_the_folder_and_keeps_its_programs(place):
+    """Compiled programs are kept in the user's cache folder, as XDG_CACHE_HOME has it."""
+    done = as_process(place, "train", "tiny.py", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{Path('runs/tiny')}\n", "")
+    assert any((place / "cache" / "genjax_models" / "xla").iterdir())
+
+
+def test_process_exits_with_2_and_a_message(place):
+    done = as_process(place, "train", "absent.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: absent.py: no such file.\n"
