@@ -183,7 +183,7 @@ def _best(found: list[Checkpoint]) -> Checkpoint | None:
 
 
 def prune(folder: Path) -> None:
-    """Keep the two newest checkpoints and the best, and of damaged ones all: they are evidence."""
+    """Keep the two newest checkpoints and the best, and whatever has no readable manifest: it may be evidence."""
     found = []
     for path in paths(folder):
         try:

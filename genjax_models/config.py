@@ -12,6 +12,7 @@ import abc
 import dataclasses
 import math
 import numbers
+import operator
 import types
 import typing
 from typing import Any, ClassVar, Literal, TypeVar
@@ -226,8 +227,7 @@ def _problems(value: Any, annotation: Any, metadata: dict, path: str) -> list[st
         return [f"{path}: got {value!r}, expected a finite number."]
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     limits = {k: v for k, v in metadata.get("limits", {}).items() if v is not None}
-    holds = {"ge": value.__ge__, "gt": value.__gt__, "le": value.__le__, "lt": value.__lt__}
-    if all(holds[k](limit) for k, limit in limits.items()):
+    if all(getattr(operator, k)(value, limit) for k, limit in limits.items()):
         return []
     allowed = " and ".join(f"{words[k]} {limit}" for k, limit in limits.items())
     return [f"{path}: got {value!r}, expected {describe(annotation)}, {allowed}."]
@@ -241,7 +241,7 @@ def validate(node: T) -> T:
     Raises:
         ConfigError: naming, for every field that is wrong, its path, its value and what is allowed.
     """
-    if not hasattr(node, "__config__"):
+    if isinstance(node, type) or not hasattr(node, "__config__"):
         raise ConfigError(f"expected a configuration such as genjax_models.config.Config, got {node!r}.")
     problems = _problems(node, type(node), {}, "")
     if problems:
@@ -263,7 +263,9 @@ def canonical(node: T) -> T:
             return tuple(convert(v, metadata) for v in value)
         if value is None:
             return None
-        return jnp.asarray(value, jnp.uint32 if metadata.get("leaf") else jnp.result_type(float))
+        dtype = np.uint32 if metadata.get("leaf") else jnp.result_type(float)
+        # numpy where it can be: jax compiles a program for every conversion.
+        return jnp.asarray(value, dtype) if isinstance(value, jax.Array) else np.asarray(value, dtype)
 
     return convert(node, {})
 

@@ -20,9 +20,9 @@ LOG_2PI = math.log(2 * math.pi)
 def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     """The sum of x * logits - log(1 + exp(logits)) over the last axis: [..., D] -> [...].
 
-    On a CPU this is most of a Bernoulli decoder's cost outside its matrix products, so it takes one pass over the logits
-    and few logarithms: log(1 + e^-|l|) summed is the log of a product, whose 16 factors in (1, 2] stay far inside
-    float32, and a `reduce` of two operands makes both sums at once, where XLA would write out the operands of two.
+    On a CPU this is most of a Bernoulli decoder's cost outside its matrix products, so it takes one pass over the
+    logits and few logarithms: log(1 + e^-|l|) summed is the log of a product, whose 16 factors in (1, 2] stay far
+    inside float32, and one `reduce` of two operands makes both sums, where XLA would write out the operands of two.
     """
     logits, x = jnp.broadcast_arrays(logits, x)
     size = logits.shape[-1]

@@ -265,7 +265,7 @@ def _start(run: Run, existed: bool, train: Train, x: jax.Array, clock: Clock, lo
 def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, training = run.config, run.config.training
-    x, x_validation = jnp.asarray(data.train), jnp.asarray(data.validation)
+    x, x_validation = jax.device_put(data.train), jax.device_put(data.validation)
     state, pending = _start(run, existed, train, x, clock, log)
     step = int(state.step)
     metrics = Metrics(run.folder / METRICS, step)
@@ -376,7 +376,7 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock
 
     log("evaluating on the test split")
     chosen_state, params, chosen = chosen_parameters(run, log)
-    tested = _test(run, chosen_state, params, jnp.asarray(data.test), run.config.evaluation.num_samples)
+    tested = _test(run, chosen_state, params, jax.device_put(data.test), run.config.evaluation.num_samples)
     images = sample_images(run, params, 100)
     plots.save_images(run.folder / "samples.png", images, run.data.image_shape)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
@@ -420,7 +420,7 @@ def evaluate_run(folder: Path, data_dir: str | None, num_samples: int | None, lo
         raise RunError(f"{folder} was trained on other data: {run.data} then, {spec} now.")
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
-    tested = {"evaluated_step": chosen.step, **_test(run, state, params, jnp.asarray(data.test), samples)}
+    tested = {"evaluated_step": chosen.step, **_test(run, state, params, jax.device_put(data.test), samples)}
     try:
         with (run.folder / EVALUATIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(tested) + "\n")

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from genjax_models.config import Config, Evaluation, canonical, validate
@@ -339,7 +340,7 @@ class Train:
 
         The state is donated.
         """
-        start = jnp.asarray(start, jnp.int32)
+        start = jnp.asarray(start, jnp.int32) if isinstance(start, jax.Array) else np.int32(start)
         return _compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
 
 

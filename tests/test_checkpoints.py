@@ -13,7 +13,6 @@ from genjax_models import checkpoints
 from genjax_models.core import TrainState
 from genjax_models.errors import RunError
 
-
 ADAM = optax.adam(0.1)
 
 

@@ -82,7 +82,7 @@ def test_steps_equal_a_loop_by_hand(name):
         model = vae(4, latent=2, encoder_hidden=(3,), decoder_hidden=(3,))
         objective = elbo(model, beta=optax.linear_schedule(0.1, 1.0, 4))
     else:
-        model = sigmoid_belief_network(4, layers=(3, 2))
+        model = sigmoid_belief_network(4, layers=(3,))
         objective = reweighted_wake_sleep(model, 3)
     xs = jnp.asarray(np.random.RandomState(0).randint(0, 2, (5, 6, 4)), jnp.float32)
     params = model.init(KEY, xs[0, 0], ())
@@ -160,18 +160,17 @@ def test_phases_follow_one_another():
         assert worst(other.params, expected) > 1e-3
 
 
-def test_alternating_phases_equal_one_phase_of_wake_sleep():
-    """Every term of wake-sleep reaches one group: with plain descent and a fixed draw two phases do what one does."""
+def test_phases_of_wake_sleep_are_parts_of_one():
+    """Every term of wake-sleep reaches one group: at a fixed draw a phase of a group does that group's part."""
     model = sigmoid_belief_network(3, layers=(2,))
     x = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     params = model.init(KEY, x[0], ())
     original = wake_sleep(model)
     objective = original._replace(loss=lambda t, s, key, b, step: original.loss(t, s, KEY, b, step))
 
-    def after(*phases):
-        init, step = make_train_step(*phases)[:2]
-        given = x if sum(p.repeats for p in phases) == 1 else jnp.stack([x] * len(phases))
-        return step(init(KEY, params, x), given)[0].params
+    def after(phase):
+        init, step = make_train_step(phase)[:2]
+        return step(init(KEY, params, x), x)[0].params
 
     one = after(Phase(objective, None, optax.sgd(0.1)))
     generative, recognition = (Phase(objective, g, optax.sgd(0.1)) for g in ("generative", "recognition"))
@@ -179,8 +178,6 @@ def test_alternating_phases_equal_one_phase_of_wake_sleep():
     assert same(alone["recognition"], params["recognition"])
     assert worst(alone["generative"], one["generative"]) < 1e-7
     assert worst(after(recognition)["recognition"], one["recognition"]) < 1e-7
-    # In sequence the second phase's draws come from the parameters that the first has moved.
-    assert worst(after(generative, recognition)["generative"], one["generative"]) < 1e-7
 
 
 def test_groups_are_clipped_by_themselves():

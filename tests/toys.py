@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.core import LatentVariableModel, Trainable, total
+from genjax_models.core import LatentVariableModel, Trainable
 from genjax_models.models import sigmoid_belief_network, vae
 
 
@@ -379,8 +379,3 @@ def within_errors(mean: Any, truth: Any, error: Any, number: float, absolute: fl
     """Whether every entry lies within `number` standard errors of the truth, plus `absolute`."""
     close = jax.tree.map(lambda m, t, e: jnp.all(jnp.abs(m - t) <= number * e + absolute), mean, truth, error)
     return all(map(bool, jax.tree.leaves(close)))
-
-
-def log_joint_total(model: LatentVariableModel, params, z, x):
-    """log p(x, z), the sum of the model's terms."""
-    return total(model.log_joint(params, z, x, ()))

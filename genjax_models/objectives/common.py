@@ -1,5 +1,6 @@
 """What all objectives share: particles of a batch, the loss from a bound and a surrogate, and refusals."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,12 +8,12 @@ import jax.numpy as jnp
 
 from genjax_models.core import (
     Batch,
+    Joint,
     Key,
     Latents,
     LatentVariableModel,
     Params,
     Scalar,
-    as_batch,
     total,
 )
 from genjax_models.errors import ConfigError, ModelError
@@ -63,50 +64,44 @@ def only(group: str, params: Params) -> Params:
     return {name: part if name == group else jax.lax.stop_gradient(part) for name, part in params.items()}
 
 
-def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Any, num_particles: int):
-    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
-    batch: Batch = as_batch(batch)
-    size = batch.x.shape[0]
+def propose(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """z ~ q(. | x) with its log_posterior by groups, leaves [B, K, ...]: K particles of every example."""
 
-    def propose(key, x, c):
+    def example(key, x, c):
         return jax.vmap(lambda k: model.propose(params, k, x, c))(jax.random.split(key, num_particles))
+
+    return jax.vmap(example)(jax.random.split(key, batch.x.shape[0]), batch.x, batch.context)
+
+
+def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Batch) -> Joint:
+    """log p(x, z) by terms, leaves [B, K], of particles z with leaves [B, K, ...]."""
+    size, num_particles = jax.tree.leaves(z)[0].shape[:2]
 
     def flat(v):
         return v.reshape(size * num_particles, *v.shape[2:])
 
-    z, log_q = jax.vmap(propose)(jax.random.split(key, size), batch.x, batch.context)
     # Batch and particles are one axis here: of two, the products for the weights' gradients would transpose their
     # operands, as large as all particles' visible units.
     rows = jax.tree.map(lambda v: flat(jnp.broadcast_to(v[:, None], (size, num_particles, *v.shape[1:]))), batch)
-    log_p = jax.vmap(lambda z, row: model.log_joint(params, z, row.x, row.context))(jax.tree.map(flat, z), rows)
-    return jax.tree.map(lambda v: v.reshape(size, num_particles), log_p), log_q
+    terms = jax.vmap(lambda z, row: model.log_joint(params, z, row.x, row.context))(jax.tree.map(flat, z), rows)
+    return jax.tree.map(lambda v: v.reshape(size, num_particles), terms)
 
 
-def fixed_particles(model: LatentVariableModel, params: Params, key: Key, x, c, num_particles: int):
-    """log p(x, z_k) for `generative` and log q(z_k | x) for `recognition` alone, each [K], of particles held fixed."""
-
-    def one(key):
-        z, log_q = model.propose(only("recognition", params), key, x, c)
-        if model.reparameterized:
-            # The terms of `propose` follow the moving z; with z held fixed they are scored again.
-            return score_fixed(model, params, jax.lax.stop_gradient(z), x, c)
-        return total(model.log_joint(only("generative", params), z, x, c)), total(log_q)
-
-    return jax.vmap(one)(jax.random.split(key, num_particles))
+def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
+    z, log_q = propose(model, params, key, batch, num_particles)
+    return log_joint(model, params, z, batch), log_q
 
 
-def score_fixed(model: LatentVariableModel, params: Params, z: Latents, x, c) -> tuple[Scalar, Scalar]:
-    """log p(x, z) with gradients to `generative` alone, log q(z | x) with gradients to `recognition` alone."""
-    log_p = model.log_joint(only("generative", params), z, x, c)
-    log_q = model.log_posterior(only("recognition", params), z, x, c)
-    return total(log_p), total(log_q)
-
-
-def over_batch(function, key: Key, batch: Any) -> Any:
-    """`function(key, x, c)` of every example of a batch, each with a key of its own; the mean over examples."""
-    x, context = as_batch(batch)
-    keys = jax.random.split(key, x.shape[0])
-    return jax.tree.map(lambda v: jnp.mean(v, axis=0), jax.vmap(function)(keys, x, context))
+def fixed_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x), each [B, K] and for its own group alone, of particles held fixed."""
+    z, log_q = propose(model, only("recognition", params), key, batch, num_particles)
+    if model.reparameterized:
+        # The terms of `propose` follow the moving z; with z held fixed they are scored again.
+        z = jax.lax.stop_gradient(z)
+        score = functools.partial(model.log_posterior, only("recognition", params))
+        log_q = jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context)
+    return total(log_joint(model, only("generative", params), z, batch)), total(log_q)
 
 
 def loss_of(bound: Scalar, surrogate: Scalar) -> Scalar:

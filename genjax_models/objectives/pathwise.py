@@ -1,6 +1,7 @@
 """Objectives that follow gradients through samples: the evidence lower bound and the importance weighted bound."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar, Literal, get_args
 
 import jax
@@ -33,11 +34,11 @@ class ELBOLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         beta = value_at(self.beta, step)
-
         params, batch = trainable.model, as_batch(batch)
         log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles)
         if self.closed_form:
-            kl = total(jax.vmap(lambda x, c: self.model.kl(params, x, c))(batch.x, batch.context))
+            assert self.model.kl is not None
+            kl = total(jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context))
         else:
             kl = total(log_q) - total(log_p.prior)
         metrics = {"likelihood": jnp.mean(log_p.likelihood), "kl": jnp.mean(kl)}
@@ -93,15 +94,12 @@ class IWAELoss:
     num_particles: int
 
     def __call__(self, trainable, state, key, batch, step):
+        batch = as_batch(batch)
         terms = moving_particles(self.model, trainable.model, key, batch, self.num_particles)
         log_p, log_q = map(total, terms)
-
-        @jax.vmap
-        def example(log_p, log_q):
-            a = importance_weighted_bound(*jax.lax.stop_gradient((log_p, log_q)))
-            return a.bound, a.generative @ log_p + a.recognition @ log_q
-
-        bound, surrogate = map(jnp.mean, example(log_p, log_q))
+        a = jax.vmap(importance_weighted_bound)(*jax.lax.stop_gradient((log_p, log_q)))
+        bound = jnp.mean(a.bound)
+        surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.recognition * log_q, axis=1))
         return loss_of(bound, surrogate), (state, {"bound": bound})
 
 

@@ -18,7 +18,6 @@ from genjax_models.objectives.common import (
     fixed_particles,
     loss_of,
     only,
-    over_batch,
     refuse_shared,
     require_latent_variable_model,
     require_particles,
@@ -46,14 +45,12 @@ class WakeSleepLoss:
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
         awake, asleep = jax.random.split(key)
-        wake = 0.0 if self.wake is None else value_at(self.wake, step)
-
-        def example(key, x, c):
-            log_p, log_q = fixed_particles(self.model, params, key, x, c, self.num_particles)
-            a = self.estimate(*jax.lax.stop_gradient((log_p, log_q)))
-            return a.bound, a.generative @ log_p + wake * (a.recognition @ log_q)
-
-        bound, surrogate = over_batch(example, awake, batch)
+        log_p, log_q = fixed_particles(self.model, params, awake, batch, self.num_particles)
+        a = jax.vmap(self.estimate)(*jax.lax.stop_gradient((log_p, log_q)))
+        bound = jnp.mean(a.bound)
+        surrogate = jnp.mean(jnp.sum(a.generative * log_p, axis=1))
+        if self.wake is not None:
+            surrogate = surrogate + value_at(self.wake, step) * jnp.mean(jnp.sum(a.recognition * log_q, axis=1))
         metrics = {"bound": bound}
         if self.sleep is not None:
             keys = jax.random.split(asleep, batch.x.shape[0])

@@ -164,19 +164,22 @@ def test_vmap_equals_a_loop(x64, small):
     keys = jax.random.split(jax.random.key(2), 3)
     x = jnp.asarray(solved.examples)
     z, _ = jax.vmap(lambda k, x: model.propose(params, k, x, ()))(keys, x)
-    calls = {
-        "sample_joint": (lambda k: model.sample_joint(params, k, ()), (keys,)),
-        "propose": (lambda k, x: model.propose(params, k, x, ()), (keys, x)),
-        "log_joint": (lambda z, x: model.log_joint(params, z, x, ()), (z, x)),
-        "log_posterior": (lambda z, x: model.log_posterior(params, z, x, ()), (z, x)),
-        "decode": (lambda z: model.decode(params, z, ()), (z,)),
-    }
-    if model.kl is not None:
-        calls["kl"] = (lambda x: model.kl(params, x, ()), (x,))
-    for name, (function, args) in calls.items():
-        batched, single = quick_jit(jax.vmap(function))(*args), quick_jit(function)
-        loop = [single(*(jax.tree.map(lambda v, i=i: v[i], a) for a in args)) for i in range(3)]
-        assert worst(batched, jax.tree.map(lambda *v: jnp.stack(v), *loop)) < 1e-12, name
+
+    def every_function(k, z, x):
+        calls = {
+            "sample_joint": model.sample_joint(params, k, ()),
+            "propose": model.propose(params, k, x, ()),
+            "log_joint": model.log_joint(params, z, x, ()),
+            "log_posterior": model.log_posterior(params, z, x, ()),
+            "decode": model.decode(params, z, ()),
+        }
+        return calls | ({} if model.kl is None else {"kl": model.kl(params, x, ())})
+
+    batched, single = quick_jit(jax.vmap(every_function))(keys, z, x), quick_jit(every_function)
+    loop = [single(keys[i], jax.tree.map(lambda v, i=i: v[i], z), x[i]) for i in range(3)]
+    stacked = jax.tree.map(lambda *v: jnp.stack(v), *loop)
+    for name in batched:
+        assert worst(batched[name], stacked[name]) < 1e-12, name
 
 
 @every_model
