@@ -126,15 +126,21 @@ class Phase(NamedTuple):
     repeats: int = 1  # updates in this phase, each on a fresh batch
 
 
+class PhaseState(NamedTuple):
+    """What a phase carries from step to step."""
+
+    own: Any  # the objective's own parameters
+    objective: Any  # the objective's state
+    optimizer: Any  # the optimizer's state
+
+
 class TrainState(NamedTuple):
     """What the next training step needs, and a checkpoint holds."""
 
     step: jax.Array  # int32: steps taken, skipped ones included
     key: Key  # the run's key; step t draws from fold_in(key, t)
     params: Params  # the model's
-    own: tuple[Any, ...]  # per phase: the objective's own parameters
-    objective: tuple[Any, ...]  # per phase: the objective's state
-    optimizer: tuple[Any, ...]  # per phase: the optimizer's state
+    phases: tuple[PhaseState, ...]
     average: Params | None  # moving average of params, None where none is kept
     nonfinite: jax.Array  # int32: updates that were put back because they were not finite
     halted: jax.Array  # bool: a non-finite update came under the policy "stop"

@@ -15,7 +15,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +155,10 @@ def _build_objective(config: Config, visible: int):
 def _bound(config: Config, state: TrainState, params: Params, key, x, visible: int) -> jax.Array:
     """The objective's bound on every example, [N]."""
     objective = _build_objective(config, visible)
-    trainable = Trainable(params, state.own[0])
+    (phase,) = state.phases
+    trainable = Trainable(params, phase.own)
     x = jnp.asarray(x, jnp.result_type(float))
-    return objective_metrics(objective, trainable, state.objective[0], key, x, state.step)["bound"]
+    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)["bound"]
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
@@ -398,6 +398,8 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock
 
 
 def _versions() -> dict[str, str]:
+    from importlib import metadata
+
     packages = ("genjax_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 

@@ -8,6 +8,7 @@ state, metrics = train(config, key, data)        # one call; `jax.vmap` over (co
 """
 
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -25,6 +26,7 @@ from genjax_models.core import (
     Objective,
     Params,
     Phase,
+    PhaseState,
     Trainable,
     TrainState,
     TrainStep,
@@ -57,21 +59,25 @@ def _trained(phase: Phase, params: Params, own: Any) -> tuple[Params, Any]:
 
 
 def _all_finite(tree: Any) -> jax.Array:
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+    """Whether every number is finite: zero times each, summed, is no number otherwise.
+
+    It compiles faster than a condition a leaf, and the barrier keeps XLA from repeating it in every select it decides.
+    """
+    zero = functools.reduce(operator.add, [jnp.sum(0 * leaf) for leaf in jax.tree.leaves(tree)])
+    return jax.lax.optimization_barrier(jnp.isfinite(zero))
 
 
-def _update(phase: Phase, params, own, objective_state, optimizer_state, key, batch, step):
-    """One update of a phase: the new four, whether loss and gradient were finite, and the metrics."""
+def _update(phase: Phase, params: Params, state: PhaseState, key: Key, batch: Batch, step: jax.Array):
+    """One update of a phase: parameters and state, whether loss and gradient were finite, and the metrics."""
 
     def loss(trained, own):
-        return phase.objective.loss(Trainable({**params, **trained}, own), objective_state, key, batch, step)
+        return phase.objective.loss(Trainable({**params, **trained}, own), state.objective, key, batch, step)
 
-    trained, own = _trained(phase, params, own)
-    (value, (objective_state, metrics)), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(trained, own)
-    changes, optimizer_state = phase.optimizer.update(gradient, optimizer_state, (trained, own))
-    trained, own = optax.apply_updates((trained, own), changes)
-    finite = jnp.isfinite(value) & _all_finite(gradient)
-    return {**params, **trained}, own, objective_state, optimizer_state, finite, metrics
+    trained = _trained(phase, params, state.own)
+    (value, (objective, metrics)), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(*trained)
+    changes, optimizer = phase.optimizer.update(gradient, state.optimizer, trained)
+    moved, own = optax.apply_updates(trained, changes)
+    return {**params, **moved}, PhaseState(own, objective, optimizer), _all_finite((value, gradient)), metrics
 
 
 def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
@@ -86,19 +92,21 @@ def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
     return shares
 
 
-def _repeat(phase: Phase, carry: tuple, key: Key, batch: Any, step: jax.Array) -> tuple[tuple, Metrics]:
-    """All updates of a phase; the metrics are those of the last."""
+def _run(phase: Phase, params: Params, state: PhaseState, key: Key, batch: Any, step: jax.Array):
+    """All updates of a phase, as `_update`; the metrics are those of the last."""
+    if phase.repeats == 1:
+        return _update(phase, params, state, key, as_batch(batch), step)
 
     def update(carry, xs):
-        params, own, objective_state, optimizer_state, finite = carry
+        params, state, finite = carry
         key, batch = xs
-        *new, ok, metrics = _update(phase, params, own, objective_state, optimizer_state, key, as_batch(batch), step)
-        return (*new, finite & ok), metrics
+        params, state, ok, metrics = _update(phase, params, state, key, as_batch(batch), step)
+        return (params, state, finite & ok), metrics
 
-    if phase.repeats == 1:
-        return update(carry, (key, batch))
-    carry, metrics = jax.lax.scan(update, carry, (jax.random.split(key, phase.repeats), batch))
-    return carry, jax.tree.map(operator.itemgetter(-1), metrics)
+    carry, metrics = jax.lax.scan(
+        update, (params, state, jnp.ones((), bool)), (jax.random.split(key, phase.repeats), batch)
+    )
+    return *carry, jax.tree.map(operator.itemgetter(-1), metrics)
 
 
 def _phase_name(phase: Phase, index: int) -> str:
@@ -116,20 +124,16 @@ class InitState:
     def __call__(self, key: Key, params: Params, batch: Any) -> TrainState:
         # The step donates its state: what the caller holds must not be part of it.
         key, params = jax.tree.map(lambda v: jnp.array(v, copy=True), (key, params))
-        own, objective, optimizer = [], [], []
+        phases = []
         for i, phase in enumerate(self.phases):
             own_key = jax.random.fold_in(jax.random.fold_in(key, OWN), i)
-            found = phase.objective.init(own_key, params, as_batch(batch))
-            own.append(found[0])
-            objective.append(found[1])
-            optimizer.append(phase.optimizer.init(_trained(phase, params, found[0])))
+            own, objective = phase.objective.init(own_key, params, as_batch(batch))
+            phases.append(PhaseState(own, objective, phase.optimizer.init(_trained(phase, params, own))))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             key=key,
             params=params,
-            own=tuple(own),
-            objective=tuple(objective),
-            optimizer=tuple(optimizer),
+            phases=tuple(phases),
             average=None if self.average is None else jax.tree.map(lambda v: jnp.array(v, copy=True), params),
             nonfinite=jnp.zeros((), jnp.int32),
             halted=jnp.zeros((), bool),
@@ -146,14 +150,14 @@ class Step:
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        params, finite = state.params, jnp.ones((), bool)
+        params, phases, finite = state.params, [], jnp.ones((), bool)
         metrics: Metrics = {}
-        owns, objectives, optimizers = list(state.own), list(state.objective), list(state.optimizer)
-        batches = _share_out(batch, self.phases)
-        for i, phase in enumerate(self.phases):
-            carry = (params, owns[i], objectives[i], optimizers[i], finite)
-            carry, found = _repeat(phase, carry, jax.random.fold_in(key, i), batches[i], state.step)
-            params, owns[i], objectives[i], optimizers[i], finite = carry
+        for i, (phase, old, share) in enumerate(
+            zip(self.phases, state.phases, _share_out(batch, self.phases), strict=True)
+        ):
+            params, new, ok, found = _run(phase, params, old, jax.random.fold_in(key, i), share, state.step)
+            phases.append(new)
+            finite &= ok
             prefix = "" if len(self.phases) == 1 else _phase_name(phase, i) + "/"
             metrics |= {prefix + name: value for name, value in found.items()}
 
@@ -164,10 +168,12 @@ class Step:
             rate = (1 - self.average) / (1 - self.average**n)
             average = jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), average, params)
 
-        new = (params, tuple(owns), tuple(objectives), tuple(optimizers), average)
-        old = (state.params, state.own, state.objective, state.optimizer, state.average)
-        params, own, objective, optimizer, average = jax.tree.map(
-            lambda a, b: jnp.where(finite & ~state.halted, a, b), new, old
+        # Put back together, or parameters would drift from their optimizer's moments.
+        keep = finite & ~state.halted
+        params, phases, average = jax.tree.map(
+            lambda new, old: jnp.where(keep, new, old),
+            (params, tuple(phases), average),
+            (state.params, state.phases, state.average),
         )
         failed = ~finite & ~state.halted
         halted = state.halted | failed if self.nonfinite == "stop" else state.halted
@@ -175,9 +181,7 @@ class Step:
             step=state.step + (~halted).astype(jnp.int32),
             key=state.key,
             params=params,
-            own=own,
-            objective=objective,
-            optimizer=optimizer,
+            phases=phases,
             average=average,
             nonfinite=state.nonfinite + failed.astype(jnp.int32),
             halted=halted,

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from genjax_models import checkpoints
-from genjax_models.core import TrainState
+from genjax_models.core import PhaseState, TrainState
 from genjax_models.errors import RunError
 
 ADAM = optax.adam(0.1)
@@ -28,9 +28,10 @@ def training_state(step: int = 7, width: int = 3, optimizer=ADAM, average: bool 
         step=jnp.int32(step),
         key=jax.random.key(step),
         params=params,
-        own=({"baseline": jnp.arange(4.0)}, ()),
-        objective=((), {"count": jnp.int32(3), "seen": jnp.array([True, False])}),
-        optimizer=(optimizer.init((params, ())),),
+        phases=(
+            PhaseState({"baseline": jnp.arange(4.0)}, (), optimizer.init((params, ()))),
+            PhaseState((), {"count": jnp.int32(3), "seen": jnp.array([True, False])}, ()),
+        ),
         average=params if average else None,
         nonfinite=jnp.int32(2),
         halted=jnp.array(True),

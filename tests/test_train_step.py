@@ -94,7 +94,7 @@ def test_steps_equal_a_loop_by_hand(name):
         state, metrics = step(state, x)
         np.testing.assert_allclose(metrics["bound"], -value, rtol=1e-6)
     assert worst(state.params, expected) < 1e-6
-    assert worst(state.optimizer[0], moments) < 1e-6
+    assert worst(state.phases[0].optimizer, moments) < 1e-6
     assert worst(params, expected) > 0.05
     assert int(state.step) == 5
 
@@ -130,7 +130,7 @@ def test_phases_train_their_own_groups():
     assert same(state.params["generative"], params["generative"])
     assert worst(state.params["recognition"], params["recognition"]) == pytest.approx(0.1, rel=1e-3)
     # Its moments are those of its group: nothing is kept for the other.
-    assert [v.shape for v in jax.tree.leaves(state.optimizer[0])] == [(), (2,), (2,)]
+    assert [v.shape for v in jax.tree.leaves(state.phases[0].optimizer)] == [(), (2,), (2,)]
 
 
 def test_phases_follow_one_another():
@@ -234,7 +234,7 @@ def counting(loss):
 
 
 def trained_parts(state):
-    return state.params, state.own, state.objective, state.optimizer, state.average
+    return state.params, state.phases, state.average
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
@@ -254,14 +254,14 @@ def test_skip_puts_everything_back(bad):
     skipped = copy(state)
     state, _ = step(state, xs[3])
     assert worst(state.params, skipped.params) > 1e-3
-    assert (int(state.nonfinite), int(state.step), int(state.objective[0])) == (1, 4, 3)
+    assert (int(state.nonfinite), int(state.step), int(state.phases[0].objective)) == (1, 4, 3)
 
     # The next step is the one that a run without the bad batch takes at that step's key.
     hand = jax.grad(lambda p, k: quadratic(p, k, Batch(xs[3])))
     draw = jax.random.fold_in(jax.random.fold_in(KEY, 3), 0)
     adam = optax.adam(0.1)
-    gradient = (hand(skipped.params, draw), jax.tree.map(lambda c: 2 * (c - 3.0), skipped.own[0]))
-    changes, _ = adam.update(gradient, skipped.optimizer[0])
+    gradient = (hand(skipped.params, draw), jax.tree.map(lambda c: 2 * (c - 3.0), skipped.phases[0].own))
+    changes, _ = adam.update(gradient, skipped.phases[0].optimizer)
     assert worst(state.params, optax.apply_updates(skipped.params, changes[0])) < 1e-6
     # The average weighs three updates, not four.
     assert worst(state.average, skipped.average) < worst(state.params, skipped.params)
