@@ -291,6 +291,9 @@ class Evaluation:
     """What is measured on held-out data."""
 
     num_samples: int = field(default=1000, ge=1, help="importance samples K a test example for log p(x)")
+    best_by: str = field(
+        default="bound", nonempty=True, help="the objective's metric on validation data, higher is better, for best"
+    )
     test_examples: int | None = field(
         default=None, ge=2, help="evaluate that many test examples, by a fixed random draw; None for all"
     )

@@ -26,7 +26,7 @@ from genjax_models import checkpoints
 from genjax_models.config import Config, validate
 from genjax_models.core import Params, Trainable, TrainState
 from genjax_models.data import Dataset, evaluation_subset
-from genjax_models.errors import DataError, RunError, UserError
+from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
 from genjax_models.evaluation import log_marginal, objective_metrics
 from genjax_models.run_folder import (
     EVALUATIONS,
@@ -152,13 +152,13 @@ def _build_objective(config: Config, visible: int):
 
 
 @functools.partial(jax.jit, static_argnames="visible")
-def _bound(config: Config, state: TrainState, params: Params, key, x, visible: int) -> jax.Array:
-    """The objective's bound on every example, [N]."""
+def _metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
+    """The objective's metrics on every example, each [N]."""
     objective = _build_objective(config, visible)
     (phase,) = state.phases
     trainable = Trainable(params, phase.own)
     x = jnp.asarray(x, jnp.result_type(float))
-    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)["bound"]
+    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
@@ -185,8 +185,9 @@ def evaluated_parameters(state: TrainState) -> Params:
 
 def _mean_and_error(values: Any) -> tuple[float | None, float | None]:
     values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return _number(values.mean()), _number(error)
+    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return _number(values.mean()), _number(error)
 
 
 def train_run(
@@ -220,6 +221,7 @@ def train_run(
     validate(config)
     train = make_train(config)
     data, spec = load_data(config, data_dir)
+    _check_best_by(config, train, spec)
     check_training_data(config, data.train)  # before there is a folder that the mended configuration would not match
     run, existed = create_or_match(Path(folder), config, spec)
     if data.support == "unit" and config.model.data_support == "unit":
@@ -232,6 +234,20 @@ def train_run(
         state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
         signals.at_once = True  # all steps are saved: there is nothing to finish first
         return _finish(run, state, data, rows, clock, log)
+
+
+def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
+    """Raise ConfigError unless the objective reports the metric that checkpoints are chosen by."""
+    name, visible = config.evaluation.best_by, spec.visible
+    if name == "bound":  # every objective reports it
+        return
+    state = train.shapes(config, jax.ShapeDtypeStruct((config.training.batch_size, visible), jnp.float32))
+    x = jax.ShapeDtypeStruct((1, visible), jnp.float32)
+    known = _metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=visible)
+    if name not in known:
+        raise ConfigError(
+            f"evaluation.best_by: got {name!r}, which this objective does not report.{nearest(name, known)}"
+        )
 
 
 class Clock:
@@ -271,7 +287,7 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
     metrics = Metrics(run.folder / METRICS, step)
     progress = Progress(log, training.num_steps, live)
     last_finite: float | None = None
-    validation: float | None = None
+    validation: dict[str, float | None] = {}
 
     while step < training.num_steps:
         # Boundaries are multiples counted from step 0, so that a resumed run calls the same programs.
@@ -291,13 +307,15 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
         train_bound = pending[0] / pending[1] if pending[1] else None
         evaluated = step % training.evaluate_every == 0 or step == training.num_steps
         if evaluated:
-            validation = _mean_and_error(_bounds(run, state, evaluated_parameters(state), 0, x_validation))[0]
-            row = {"step": step, "seconds": round(clock.now(), 3)}
-            metrics.add({**row, "train_bound": train_bound, "validation_bound": validation})
+            measured = _measure(run, state, evaluated_parameters(state), 0, x_validation)
+            validation = {name: _mean_and_error(values)[0] for name, values in measured.items()}
+            row = {"step": step, "seconds": round(clock.now(), 3), "train_bound": train_bound}
+            metrics.add({**row, **{f"validation_{name}": value for name, value in validation.items()}})
             pending = (0.0, 0)
-        progress.show(step, train_bound, validation, evaluated)
+        progress.show(step, train_bound, validation.get("bound"), evaluated)
         if evaluated or signals.came:
-            checkpoints.save(run.checkpoints, state, clock.now(), validation if evaluated else None, pending)
+            metric = validation[config.evaluation.best_by] if evaluated else None
+            checkpoints.save(run.checkpoints, state, clock.now(), metric, pending)
             checkpoints.prune(run.checkpoints)
         if signals.came and step < training.num_steps:
             progress.end()
@@ -347,15 +365,14 @@ def _evaluation_key(run: Run, stream: int):
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION), stream)
 
 
-def _bounds(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> np.ndarray:
-    """The objective's bound on every example, [N]."""
-    key = _evaluation_key(run, stream)
-    return np.asarray(_bound(program_config(run.config), state, params, key, x, run.data.visible))
+def _measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> dict[str, jax.Array]:
+    """The objective's metrics on every example, each [N]."""
+    return _metrics(program_config(run.config), state, params, _evaluation_key(run, stream), x, run.data.visible)
 
 
 def _test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
     """Bound and NLL on the test split."""
-    bound, bound_error = _mean_and_error(_bounds(run, state, params, 1, x_test))
+    bound, bound_error = _mean_and_error(_measure(run, state, params, 1, x_test)["bound"])
     config, key = program_config(run.config), _evaluation_key(run, 2)
     estimate = _log_marginal(config, params, key, x_test, run.data.visible, num_samples)
     nll, nll_error = _mean_and_error(-np.asarray(estimate.log_prob))
@@ -384,7 +401,7 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock
         **tested,
         "evaluated_step": chosen.step,
         "evaluated_parameters": run.config.evaluation.parameters,
-        "validation_bound": chosen.metric,
+        f"validation_{run.config.evaluation.best_by}": chosen.metric,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": int(state.step),
         "nonfinite_steps": int(state.nonfinite),

@@ -21,7 +21,7 @@ from genjax_models import checkpoints, experiment, run_folder
 from genjax_models.cli import load_config
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays
-from genjax_models.errors import DataError, RunError
+from genjax_models.errors import ConfigError, DataError, RunError
 from genjax_models.evaluation import log_marginal
 from genjax_models.experiment import Interrupted, NonFinite, chosen_parameters, evaluate_run, sample_run, train_run
 from genjax_models.models import VAE
@@ -128,7 +128,8 @@ def test_metrics_have_a_line_for_every_evaluation(finished, data_dir):
     """The train bound is the mean over the steps since the line before, as the pure function gives them."""
     rows = read_lines(finished / "metrics.jsonl")
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
-    assert [set(row) for row in rows] == [{"step", "seconds", "train_bound", "validation_bound"}] * 4
+    named = {"step", "seconds", "train_bound", "validation_bound", "validation_likelihood", "validation_kl"}
+    assert [set(row) for row in rows] == [named] * 4
     seconds = [row["seconds"] for row in rows]
     assert seconds == sorted(seconds)
     x = jnp.asarray(CONFIG.data.load(data_dir).train)
@@ -192,6 +193,24 @@ def test_best_and_latest_parameters(tmp_path, data_dir):
     kept = [int(p.name) for p in checkpoints.paths(tmp_path / "best" / "checkpoints")]
     assert kept == [best, 30, 40]
     assert found["best"]["test_bound"] != found["latest"]["test_bound"]
+
+
+def test_best_is_by_the_metric_that_is_named(tmp_path, data_dir):
+    """The KL grows from step to step while the bound rises, so that its highest value stands at another step."""
+    settings = overlay(CONFIG, {"evaluation.best_by": "kl", "optimizer.learning_rate": 3e-2})
+    result = train_run(settings, tmp_path / "run", data_dir, log=Log())
+    rows = {row["step"]: row for row in read_lines(tmp_path / "run" / "metrics.jsonl")}
+    best = max(rows, key=lambda step: rows[step]["validation_kl"])
+    assert (result["evaluated_step"], result["validation_kl"]) == (best, rows[best]["validation_kl"])
+    for row in rows.values():
+        assert row["validation_bound"] == pytest.approx(row["validation_likelihood"] - row["validation_kl"], rel=1e-5)
+
+
+def test_best_by_an_unknown_metric_is_refused(tmp_path, data_dir):
+    settings = overlay(CONFIG, {"evaluation.best_by": "bond"})
+    with pytest.raises(ConfigError, match=r"evaluation.best_by: got 'bond'.*Did you mean 'bound'"):
+        train_run(settings, tmp_path / "run", data_dir, log=Log())
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_average_is_what_is_evaluated(tmp_path, data_dir):

@@ -92,8 +92,9 @@ def log_marginal(
 ) -> LogMarginal:
     """The importance weighted estimate log (1/K) sum_k p(x, z_k) / q(z_k | x) of log p(x), for every example.
 
-    In expectation it is a lower bound on log p(x), rising to it with K. Memory grows with neither K nor N; values
-    depend on `chunk` and `block` by round-off alone.
+    In expectation it is a lower bound on log p(x), rising to it with K. Its standard error is that of the weights seen:
+    where q misses the posterior altogether, both the estimate and its error are too low, and few effective samples warn
+    of it. Memory grows with neither K nor N; values depend on `chunk` and `block` by round-off alone.
 
     Args:
         model: a `LatentVariableModel`.

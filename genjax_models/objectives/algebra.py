@@ -86,7 +86,8 @@ def from_loss(function: Callable) -> Objective:
     """An `Objective` from a pure function `loss(params, key, batch)`, which is minimized.
 
     Args:
-        function: returns a scalar, or a scalar and a dict of scalars to report.
+        function: takes the model's parameters by group, a key, and a `Batch` (its `x` is [B, D]); returns a scalar, or
+            a scalar and a dict of scalars to report.
 
     Returns:
         An `Objective` with metric "bound", minus the loss, and those that the function reports.
