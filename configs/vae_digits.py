@@ -11,5 +11,5 @@ CONFIG = Config(
     objective=ELBO(),
     optimizer=Adam(learning_rate=1e-3),
     data=Digits(binarization="threshold"),
-    training=Training(num_steps=5000, batch_size=100, average=0.999),
+    training=Training(num_steps=5000, batch_size=100),
 )
