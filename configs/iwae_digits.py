@@ -1,4 +1,15 @@
-"""An importance weighted autoencoder on the 8x8 digits of scikit-learn."""
+"""An importance weighted autoencoder on the 8x8 digits of scikit-learn, pixels above one half set to 1.
+
+    genjax-models train configs/iwae_digits.py
+
+Machine and time: 28 s on 2 cores.
+EXPECTED: test NLL 16.43 +- 0.19 nats per example (1,000 samples, 500 examples), test bound of 20 particles
+-17.10 +- 0.20. The same networks trained by the evidence lower bound (configs/vae_digits.py) are 0.18 +- 0.05 worse,
+paired over test examples.
+
+Beside it, on the same split and pixels: an independent Bernoulli per pixel 24.60 +- 0.19, a mixture of 50 Bernoulli
+vectors fitted by EM 17.88 +- 0.21 (python tests/benchmarks/baselines.py).
+"""
 
 from genjax_models.config import Config, Training
 from genjax_models.data import Digits

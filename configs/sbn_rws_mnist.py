@@ -1,4 +1,14 @@
-"""Reweighted wake-sleep on the fixed binarization of MNIST: a sigmoid belief network of 200-200-200."""
+"""Reweighted wake-sleep on the fixed binarization of MNIST: a sigmoid belief network of 200-200-200.
+
+    genjax-models train configs/sbn_rws_mnist.py --data-dir DIR
+
+Machine and time: 14 minutes on 2 cores that were shared with other work.
+EXPECTED: test NLL 95.26 +- 0.25 nats per example (1,000 samples, 10,000 examples), test bound of 5 particles
+-100.74 +- 0.26.
+
+Beside it: 94.6 (K = 2) to 92.5 (K = 50) for the same net by reweighted wake-sleep, in the protocol of Mnih and Rezende
+2016; wake-sleep 102.2 and NVIL 96.7 as bounds (Mnih and Gregor 2014).
+"""
 
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import BinarizedMNIST
