@@ -188,11 +188,19 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _figure(mean: float | None, error: float | None) -> str:
+    """A mean with its standard error, which one example does not have."""
+    if mean is None:
+        return "not finite"
+    return f"{mean:.2f}" if error is None else f"{mean:.2f} +- {error:.2f}"
+
+
 def _summary(result: dict) -> str:
+    bound = _figure(result["test_bound"], result["test_bound_standard_error"])
+    nll = _figure(result["test_nll"], result["test_nll_standard_error"])
     return (
-        f"test bound {result['test_bound']:.2f} +- {result['test_bound_standard_error']:.2f}, "
-        f"test NLL {result['test_nll']:.2f} +- {result['test_nll_standard_error']:.2f} nats per example "
-        f"({result['test_nll_samples']} samples, {result['test_examples']} examples, step {result['evaluated_step']})"
+        f"test bound {bound}, test NLL {nll} nats per example ({result['test_nll_samples']} samples, "
+        f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
 
 

@@ -53,9 +53,7 @@ class LatentVariableModel(NamedTuple):
     name: str  # for messages
     init: Callable[..., Params]  # (key, x, c) -> params; of x and c only shapes and types matter
     sample_joint: Callable[..., tuple[Latents, X]]  # (params, key, c) -> (z, x), ancestral: z from the top, then x
-    propose: Callable[
-        ..., tuple[Latents, Terms]
-    ]  # (params, key, x, c) -> z ~ q(. | x) with its log_posterior, one pass
+    propose: Callable[..., tuple[Latents, Terms]]  # (params, key, x, c) -> z ~ q(. | x), its log_posterior; one pass
     log_joint: Callable[..., Joint]  # (params, z, x, c) -> log p(x, z)
     log_posterior: Callable[..., tuple[Scalar, ...]]  # (params, z, x, c) -> log q(z | x), a term per group as sampled
     reparameterized: bool  # whether z of `propose` carries gradients; its terms then are those along the moving z

@@ -159,6 +159,15 @@ def test_train_says_where_the_run_is(cli, place):
     assert not (place / "cache").exists()
 
 
+def test_one_test_example_has_no_standard_error(cli, place):
+    """Of ten rows one is for testing: a mean without an error, and no traceback."""
+    np.save(place / "data" / "bits.npy", BITS[:10])
+    code, _, err = cli("train", "tiny.py", "--training.batch-size", "4")
+    result = json.loads(Path("runs/tiny/result.json").read_text())
+    assert (code, result["test_examples"], result["test_nll_standard_error"]) == (0, 1, None)
+    assert f"test NLL {result['test_nll']:.2f} nats per example" in err
+
+
 def test_overrides_reach_the_run(cli):
     """Anywhere on the line, with a space or an equals sign, with hyphens or underscores."""
     words = ["--seed", "5", "train", "--optimizer.learning-rate", "0.5"]
