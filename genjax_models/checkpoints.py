@@ -3,6 +3,7 @@
 orbax loads flipped bits in silence, so every file is hashed after the save and verified before a restore.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -33,6 +34,16 @@ class Checkpoint:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlast a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -81,9 +92,13 @@ def save(
     for p in [*_files(building), building / MANIFEST]:
         with p.open("rb") as file:
             os.fsync(file.fileno())
+    replaced = folder / f"replaced-{step:09d}"
+    shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():  # the same step saved again, by a run that resumed from before it
-        shutil.rmtree(path)
+        path.rename(replaced)
     building.rename(path)
+    sync_folder(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
     return Checkpoint(path, step, seconds, metric, pending)
 
 
@@ -182,14 +197,19 @@ def _best(found: list[Checkpoint]) -> Checkpoint | None:
     return evaluated[max(evaluated)] if evaluated else None
 
 
-def prune(folder: Path) -> None:
-    """Keep the two newest checkpoints and the best, and whatever has no readable manifest: it may be evidence."""
+def prune(folder: Path, step: int) -> None:
+    """Of the whole checkpoints up to a step keep the two newest and the best; leave all others as they are.
+
+    A damaged one may be evidence, and must not stand for one of those that a run falls back to.
+    """
     found = []
     for path in paths(folder):
         try:
-            found.append(read_manifest(path)[0])
+            checkpoint = verify(path)
         except RunError:
             continue
+        if checkpoint.step <= step:
+            found.append(checkpoint)
     best = _best(found)
     keep = {c.path for c in found[-2:]} | ({best.path} if best else set())
     for checkpoint in found:

@@ -70,10 +70,13 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data-dir", metavar="DIR", help=where)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
-    sample = commands.add_parser("sample", help="a picture of samples of a run", description="Draw samples of a run.")
+    sample = commands.add_parser(
+        "sample", help="a picture of samples of a run", description="Draw E[x | z] at z from the prior."
+    )
     sample.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     sample.add_argument("--num", type=_positive, default=100, metavar="N", help="how many (default: 100)")
-    sample.add_argument("--seed", type=_positive, default=1, metavar="S", help="another draw for each (default: 1)")
+    seed = "another draw for each; that of samples.png is 0 (default: 1)"
+    sample.add_argument("--seed", type=int, default=1, metavar="S", help=seed)
     sample.add_argument("--out", default="samples.png", metavar="FILE.png", help="the picture (default: samples.png)")
     sample.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
 
@@ -107,6 +110,7 @@ def split_overrides(words: Sequence[str], own: Collection[str]) -> tuple[list[st
             if not rest:
                 raise ConfigError(f"{word}: a value is missing; write {word} VALUE.")
             value = rest.pop(0)
+        path = path.replace("-", "_")
         if path in overrides:
             raise ConfigError(f"--{path}: given twice.")
         overrides[path] = value
@@ -166,7 +170,8 @@ def fields_help(config: Any) -> str:
                 for i, v in enumerate(value):
                     visit(v, f"{child_path}.{i}")
             else:
-                flag = f"--{child_path.replace('_', '-')} {value!r}"
+                written = ",".join(map(str, value)) if isinstance(value, tuple) else value
+                flag = f"--{child_path.replace('_', '-')} {written}"
                 lines.append(f"  {flag:44}  {meta.get('help', '')}\n{'':48}{describe(annotation)}")
 
     visit(config, "")
@@ -177,9 +182,11 @@ def _use_compilation_cache() -> None:
     """Keep compiled programs between starts, unless the user has said where or whether."""
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "genjax_models" / "xla"))
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    from genjax_models.data.folder import cache_folder
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -256,18 +263,20 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def catalogue() -> dict[str, list[dict]]:
     """Every model and objective with its capability, description and citation, and which objectives fit which model."""
-    from genjax_models.errors import UserError
+    from genjax_models.errors import ModelError
     from genjax_models.models import MODELS
-    from genjax_models.objectives import OBJECTIVES
+    from genjax_models.objectives import OBJECTIVES, Sum
 
     def entry(name, cls):
         description = (cls.__doc__ or "").splitlines()[0]
         return {"name": name, "capability": cls.capability, "description": description, "citation": cls.citation}
 
     def fits(model, objective):
+        if objective is Sum:
+            return any(fits(model, other) for other in OBJECTIVES.values() if other is not Sum)
         try:
             objective().build(model().build(2))
-        except UserError:
+        except ModelError:
             return False
         return True
 
@@ -326,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted by {error}")
         return 75
     except KeyboardInterrupt:
-        _say("interrupted; what was saved stays, and the same command goes on from there.")
+        _say("interrupted; what was saved stays. `train` goes on from there, other commands begin again.")
         return 75
     except OSError as error:
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")

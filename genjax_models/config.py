@@ -72,6 +72,11 @@ class ScheduleConfig(abc.ABC):
 class DataConfig(abc.ABC):
     """Base of every data source's configuration."""
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether the training split holds intensities that every step binarizes anew."""
+        return getattr(self, "binarization", None) == "dynamic"
+
     @abc.abstractmethod
     def load(self, data_dir: str | None = None) -> Any:
         """The `data.Dataset`, from the data folder where it needs one."""
@@ -301,7 +306,7 @@ class Evaluation:
         default=None, ge=2, help="validate on that many examples, by a fixed random draw; None for all"
     )
     parameters: Literal["best", "latest"] = field(
-        default="best", help="evaluate the checkpoint with the best validation bound, or the latest one"
+        default="best", help="evaluate the checkpoint that is best by best_by, or the latest one"
     )
 
 

@@ -48,11 +48,6 @@ def _bernoulli_log_prob_jvp(primals, tangents):
     return bernoulli_log_prob(logits, x), sum(jnp.sum(v, axis=-1) for v in moving)
 
 
-def sum_softplus(logits: jax.Array) -> jax.Array:
-    """The sum of log(1 + exp(logits)) over the last axis: [..., D] -> [...]."""
-    return -bernoulli_log_prob(logits, jnp.zeros_like(logits))
-
-
 class Bernoulli(NamedTuple):
     """Independent binary units, p(x_i = 1) = sigmoid(logits_i)."""
 

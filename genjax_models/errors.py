@@ -5,6 +5,7 @@ The command line prints them without a traceback and exits with a non-zero code.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -34,3 +35,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Known here: {', '.join(known)}." if known else ""
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise ConfigError unless the value is an integer, at least 1."""
+    if not hasattr(value, "__index__") or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name}: got {value!r}, expected an integer, at least 1.")

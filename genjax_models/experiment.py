@@ -1,4 +1,4 @@
-"""Runs on disk: the one place with side effects.
+"""Runs: training on disk, evaluating and drawing. All side effects start here, in the parts that this file calls.
 
 A run folder holds config.json, metrics.jsonl, checkpoints/, and at the end samples.png, curves.png and result.json.
 Training the same configuration in the same folder again resumes; nothing in it is overwritten by anything else.
@@ -61,6 +61,11 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
         DataError: data that cannot be read, or values that the likelihood is not defined on.
     """
     data = config.data.load(data_dir)
+    if data.dynamic != config.data.dynamic:
+        raise DataError(
+            f"{type(config.data).__name__}: dynamic is {config.data.dynamic}, but its data say {data.dynamic}; its "
+            "property `dynamic` must tell whether every step binarizes anew."
+        )
     wanted = config.model.data_support
     if wanted == "unit" and data.support == "real":
         values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
@@ -228,7 +233,12 @@ def train_run(
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
     if (run.folder / RESULT).exists():
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
-        return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
+        try:
+            return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunError(
+                f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
+            ) from None
     with locked(run.folder), StopSignals() as signals:
         clock = Clock(started)
         state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
@@ -316,7 +326,7 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
         if evaluated or signals.came:
             metric = validation[config.evaluation.best_by] if evaluated else None
             checkpoints.save(run.checkpoints, state, clock.now(), metric, pending)
-            checkpoints.prune(run.checkpoints)
+            checkpoints.prune(run.checkpoints, step)
         if signals.came and step < training.num_steps:
             progress.end()
             saved = f"saved at step {step} of {training.num_steps} in {run.folder}"

@@ -1,4 +1,7 @@
-"""Optimizers and schedules as configuration. In Python any optax transformation and any function of the step serves.
+"""Optimizers and schedules as configuration.
+
+In Python any function of the step serves as a schedule, and any optax transformation as an optimizer that needs no more
+than gradients, parameters and the loss's value.
 
 Only schedules whose numbers may be traced stand here, so that a sweep over them compiles once.
 """
@@ -17,6 +20,13 @@ Schedule = Callable[[jax.Array], jax.Array]
 def build_value(value: Any) -> Any:
     """A configured number or schedule as optax and the objectives take it: a scalar or a function of the step."""
     return value.build() if isinstance(value, ScheduleConfig) else value
+
+
+def plain_number(value: Any) -> Any:
+    """A concrete scalar as a Python float, which hashes; schedules, traced numbers and None as they are."""
+    if value is None or callable(value) or isinstance(value, jax.core.Tracer):
+        return value
+    return float(value)
 
 
 def value_at(value: Any, step: jax.Array) -> Any:

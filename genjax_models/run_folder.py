@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from genjax_models.checkpoints import sync_folder
 from genjax_models.config import Config
 from genjax_models.errors import RunError
 from genjax_models.overlay import differences, from_json, to_json
@@ -47,8 +49,12 @@ def building_path(path: Path) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is whole or not there."""
     building = building_path(path)
-    building.write_text(text, encoding="utf-8")
+    with building.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     building.replace(path)
+    sync_folder(path.parent)
 
 
 def as_json(value: Any) -> str:
@@ -119,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise RunError(
                 f"{folder} is being trained by another process; wait for it, or give another --run-dir."
             ) from None

@@ -1,10 +1,10 @@
 """Training: a step from objectives and optimizers, and a whole run as one pure function.
 
-init, step, _ = make_train_step(elbo(model), optax.adam(1e-3))       # one phase over all parameters
+init, step = make_train_step(elbo(model), optax.adam(1e-3))  # one phase over all parameters
 make_train_step(Phase(critic, "critic", adam, repeats=5), Phase(generator, "generative", adam))
 
-train = make_train(config)                       # a run, compiled
-state, metrics = train(config, key, data)        # one call; `jax.vmap` over (config, key) is a sweep
+train = make_train(config)  # a run, compiled
+state, metrics = train(config, key, data)  # one call; `jax.vmap` over (config, key) is a sweep
 """
 
 import dataclasses
@@ -33,8 +33,9 @@ from genjax_models.core import (
     as_batch,
 )
 from genjax_models.data import binarize
-from genjax_models.errors import ConfigError, DataError, ModelError
+from genjax_models.errors import ConfigError, DataError, ModelError, require_count
 from genjax_models.objectives import from_loss
+from genjax_models.optimizers import plain_number
 
 Nonfinite = Literal["skip", "stop"]
 
@@ -59,12 +60,12 @@ def _trained(phase: Phase, params: Params, own: Any) -> tuple[Params, Any]:
 
 
 def _all_finite(tree: Any) -> jax.Array:
-    """Whether every number, and the sum of all, is finite.
+    """Whether the sum of the squares of all numbers is finite.
 
-    A sum a leaf compiles and runs faster than a condition on every number, and a sum that overflows float32 is no
-    gradient to follow either. The barrier keeps XLA from repeating the test in every select that it decides.
+    A sum a leaf compiles and runs faster than a condition on every number; and a gradient whose square overflows would
+    spoil an optimizer's second moment for good. The barrier keeps XLA from repeating the test in every select.
     """
-    sums = [jnp.sum(leaf) for leaf in jax.tree.leaves(tree)]
+    sums = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)]
     return jax.lax.optimization_barrier(jnp.isfinite(functools.reduce(operator.add, sums)))
 
 
@@ -76,15 +77,23 @@ def _update(phase: Phase, params: Params, state: PhaseState, key: Key, batch: Ba
 
     trained = _trained(phase, params, state.own)
     (value, (objective, metrics)), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(*trained)
-    changes, optimizer = phase.optimizer.update(gradient, state.optimizer, trained)
+    update = optax.with_extra_args_support(phase.optimizer).update
+    changes, optimizer = update(gradient, state.optimizer, trained, value=value)
     moved, own = optax.apply_updates(trained, changes)
     return {**params, **moved}, PhaseState(own, objective, optimizer), _all_finite((value, gradient)), metrics
 
 
 def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
     """The batch of each phase: the one there is, or the next `repeats` of those stacked on the leading axis."""
-    if sum(phase.repeats for phase in phases) == 1:
+    total = sum(phase.repeats for phase in phases)
+    if total == 1:
         return [batch]
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
+    if any(shape[:1] != (total,) for shape in shapes):
+        raise DataError(
+            f"the phases take {total} batches a step, stacked on a leading axis of {total}; got arrays of shapes "
+            f"{', '.join(map(str, shapes))}."
+        )
     shares, first = [], 0
     for phase in phases:
         take = first if phase.repeats == 1 else slice(first, first + phase.repeats)
@@ -123,22 +132,22 @@ class InitState:
     average: Any
 
     def __call__(self, key: Key, params: Params, batch: Any) -> TrainState:
-        # The step donates its state: what the caller holds must not be part of it.
-        key, params = jax.tree.map(lambda v: jnp.array(v, copy=True), (key, params))
         phases = []
         for i, phase in enumerate(self.phases):
             own_key = jax.random.fold_in(jax.random.fold_in(key, OWN), i)
             own, objective = phase.objective.init(own_key, params, as_batch(batch))
             phases.append(PhaseState(own, objective, phase.optimizer.init(_trained(phase, params, own))))
-        return TrainState(
+        state = TrainState(
             step=jnp.zeros((), jnp.int32),
             key=key,
             params=params,
             phases=tuple(phases),
-            average=None if self.average is None else jax.tree.map(lambda v: jnp.array(v, copy=True), params),
+            average=None if self.average is None else params,
             nonfinite=jnp.zeros((), jnp.int32),
             halted=jnp.zeros((), bool),
         )
+        # The step donates its state: no array in it may be the caller's, nor stand in it twice.
+        return jax.tree.map(lambda v: jnp.array(v, copy=True), state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +231,9 @@ def make_train_step(
     """
     if nonfinite not in get_args(Nonfinite):
         raise ConfigError(f"nonfinite: got {nonfinite!r}, expected one of {', '.join(map(repr, get_args(Nonfinite)))}.")
+    average = plain_number(average)
+    if isinstance(average, float) and not 0 < average < 1:
+        raise ConfigError(f"average: got {average!r}, expected a decay more than 0 and less than 1, or None.")
     if isinstance(first, Phase):
         phases = (first, *rest)
     else:
@@ -234,8 +246,12 @@ def make_train_step(
             raise ConfigError(f"make_train_step: expected phases after the first, got {phase!r}.")
         if not callable(getattr(phase.optimizer, "update", None)):
             raise ConfigError(f"make_train_step: got {phase.optimizer!r} as optimizer, expected one of optax.")
-        if phase.repeats < 1:
-            raise ConfigError(f"repeats: got {phase.repeats!r}, expected at least 1.")
+        if not isinstance(phase.objective, Objective):
+            raise ConfigError(
+                f"make_train_step: got {phase.objective!r} in a phase, expected an Objective; a plain loss becomes one "
+                "by genjax_models.objectives.from_loss."
+            )
+        require_count("repeats", phase.repeats)
     step = jax.jit(Step(phases, average, nonfinite), donate_argnums=0)
     return TrainStep(InitState(phases, average), step)
 
@@ -258,10 +274,6 @@ def check_training_data(config: Config, data: Any) -> None:
             f"training.batch_size: got {config.training.batch_size}, but the training data has {shape[0]} examples; "
             "give a smaller batch."
         )
-
-
-def _is_dynamic(config: Config) -> bool:
-    return getattr(config.data, "binarization", None) == "dynamic"
 
 
 def _init(config: Config, key: Key, data: jax.Array) -> TrainState:
@@ -290,7 +302,7 @@ def _advance(config: Config, state: TrainState, data: jax.Array, start: jax.Arra
         epoch, i = t // steps_per_epoch, t % steps_per_epoch
         order = jax.lax.cond((i == 0) | (t == start), lambda: order_of(epoch), lambda: order)
         x = data[jax.lax.dynamic_slice(order, (i * size,), (size,))]
-        if _is_dynamic(config):
+        if config.data.dynamic:
             x = binarize(jax.random.fold_in(jax.random.fold_in(state.key, NOISE), t), x)
         state, metrics = step(state, Batch(x.astype(jnp.result_type(float))))
         return (state, order), metrics
@@ -345,7 +357,8 @@ class Train:
 
         The state is donated.
         """
-        start = jnp.asarray(start, jnp.int32) if isinstance(start, jax.Array) else np.int32(start)
+        # A copy: it may be a part of the state, which is donated.
+        start = jnp.array(start, jnp.int32, copy=True) if isinstance(start, jax.Array) else np.int32(start)
         return _compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
 
 

@@ -228,7 +228,7 @@ def test_best_whole_needs_a_metric(tmp_path):
 )
 def test_prune_keeps_the_two_newest_and_the_best(tmp_path, metrics, kept):
     save_with_metrics(tmp_path, metrics)
-    checkpoints.prune(tmp_path)
+    checkpoints.prune(tmp_path, 10**9)
     assert steps(tmp_path) == kept
     for path in checkpoints.paths(tmp_path):
         checkpoints.verify(path)
@@ -238,8 +238,25 @@ def test_prune_leaves_damaged_ones(tmp_path):
     """A checkpoint whose manifest is damaged is evidence, and does not count among the two newest."""
     save_with_metrics(tmp_path, {1: None, 2: None, 3: None, 4: None})
     truncate(tmp_path / "000000004" / checkpoints.MANIFEST)
-    checkpoints.prune(tmp_path)
+    checkpoints.prune(tmp_path, 10**9)
     assert steps(tmp_path) == [2, 3, 4]
+
+
+def test_prune_does_not_count_what_is_damaged(tmp_path):
+    """Damaged arrays behind whole manifests: the run fell back to 1, and saved 2 after it."""
+    save_with_metrics(tmp_path, {1: -5.0, 2: -4.0, 3: -1.0, 4: -2.0})
+    for step in (3, 4):
+        truncate(max(files_of(tmp_path / f"{step:09d}" / "state"), key=lambda p: p.stat().st_size))
+    checkpoints.prune(tmp_path, 2)
+    assert steps(tmp_path) == [1, 2, 3, 4]
+    assert checkpoints.newest_whole(tmp_path, Warnings()).step == 2
+    assert checkpoints.best_whole(tmp_path, Warnings()).step == 2
+
+
+def test_prune_leaves_later_steps(tmp_path):
+    save_with_metrics(tmp_path, {1: None, 2: None, 3: None, 9: None})
+    checkpoints.prune(tmp_path, 3)
+    assert steps(tmp_path) == [2, 3, 9]
 
 
 class Crash(BaseException):
@@ -264,7 +281,7 @@ def test_a_save_that_is_cut_short_leaves_no_checkpoint(tmp_path, monkeypatch, wh
     assert steps(tmp_path) == [1]
     assert checkpoints.newest_whole(tmp_path, Warnings()).step == 1
     assert checkpoints.best_whole(tmp_path, Warnings()) is None
-    checkpoints.prune(tmp_path)
+    checkpoints.prune(tmp_path, 10**9)
     assert checkpoints.save(tmp_path, training_state(2), 0.0, None).path == tmp_path / "000000002"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000000001", "000000002"]
     assert bits(checkpoints.restore(tmp_path / "000000002", training_state(0))) == bits(training_state(2))

@@ -126,7 +126,7 @@ def test_help_of_a_configuration_lists_its_fields(cli):
     assert code == 0
     for flag in ("--model.latent 2", "--optimizer.learning-rate 0.001", "--training.batch-size 8", "--seed 0"):
         assert flag in out
-    assert "--model.encoder-hidden (8,)" in out
+    assert "--model.encoder-hidden 8 " in out  # as the shell takes it
     assert "one of 'tanh'" in out
     assert "latent units" in out
     assert not Path("runs").exists()
@@ -157,6 +157,20 @@ def test_train_says_where_the_run_is(cli, place):
     assert "step 20/20" in err
     assert f"test NLL {result['test_nll']:.2f} +- {result['test_nll_standard_error']:.2f} nats per example" in err
     assert not (place / "cache").exists()
+
+
+def test_list_knows_that_a_sum_fits_where_a_part_does(cli):
+    code, out, _ = cli("list", "--json")
+    fits = {row["name"]: row["objectives"] for row in json.loads(out)["models"]}
+    assert code == 0
+    assert "weighted_sum" in fits["vae"]
+    assert "weighted_sum" in fits["sigmoid_belief_network"]
+
+
+def test_hyphens_do_not_hide_a_path_given_twice(cli):
+    code, _, err = cli("train", "tiny.py", "--optimizer.learning-rate", "1", "--optimizer.learning_rate", "2")
+    assert code == 2
+    assert "optimizer.learning_rate: given twice" in err
 
 
 def test_one_test_example_has_no_standard_error(cli, place):
@@ -438,7 +452,7 @@ def test_evaluate(cli, run):
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.5"])
 def test_numbers_of_samples_must_be_positive(cli, run, number):
-    for words in (["evaluate", run, "--num-samples"], ["sample", run, "--num"], ["sample", run, "--seed"]):
+    for words in (["evaluate", run, "--num-samples"], ["sample", run, "--num"]):
         code, _, err = cli(*words, number)
         assert code == 2
         assert "at least 1" in err

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from toys import worst
 
 from genjax_models.core import Batch, Objective, Phase, Trainable
-from genjax_models.errors import ConfigError, ModelError
+from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.objectives import elbo, from_loss, iwae, reweighted_wake_sleep, wake_sleep, weighted_sum
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, Linear, clip_by_group_norm
@@ -321,6 +322,45 @@ def test_donation_spares_what_the_caller_holds():
     assert same(params, two_groups())
     assert same(key, jax.random.key(3))
     assert start.params["generative"].is_deleted()
+
+
+def test_optimizers_that_keep_the_parameters_can_be_donated():
+    """Prodigy's state begins as the parameters themselves, which one state must not donate twice."""
+    params = two_groups()
+    init, step = make_train_step(quadratic, optax.contrib.prodigy())
+    state = init(KEY, params, batches(1)[0])
+    state, _ = step(state, batches(1)[0])
+    assert int(state.step) == 1
+    assert same(params, two_groups())
+
+
+def test_optimizers_are_given_the_value():
+    """`reduce_on_plateau` needs the loss: the first is the best so far, and the second, no better, halves the scale."""
+    optimizer = optax.chain(optax.sgd(0.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=1))
+    init, step = make_train_step(lambda params, key, batch: jnp.sum(params["generative"] ** 2), optimizer)
+    state = init(KEY, two_groups(), batches(1)[0])
+    scales = []
+    for _ in range(2):
+        state, _ = step(state, batches(1)[0])
+        scales.append(float(state.phases[0].optimizer[1].scale))
+    assert scales == [1.0, 0.5]
+
+
+def test_batches_for_several_phases_must_be_stacked():
+    first, second = (Phase(from_loss(quadratic), None, optax.sgd(0.1)) for _ in range(2))
+    init, step = make_train_step(first, second)
+    state = init(KEY, two_groups(), batches(1)[0])
+    with pytest.raises(DataError, match="take 2 batches a step, stacked on a leading axis of 2; got arrays of shapes"):
+        step(state, jnp.stack(batches(3)))
+
+
+def test_a_gradient_whose_square_overflows_is_not_finite():
+    """It would make Adam's second moment infinite, after which the parameter never moves."""
+    init, step = make_train_step(lambda params, key, batch: 1e25 * params["generative"], optax.adam(0.1))
+    state = init(KEY, {"generative": jnp.float32(1.0)}, batches(1)[0])
+    state, _ = step(state, batches(1)[0])
+    assert int(state.nonfinite) == 1
+    assert float(state.params["generative"]) == 1.0
 
 
 def test_runs_are_determined_by_key_and_step():

@@ -9,19 +9,20 @@ from genjax_models.errors import DataError
 VARIABLE = "GENJAX_MODELS_DATA"
 
 
-def data_folder(data_dir: str | None = None) -> Path:
-    """The data folder: `data_dir`, else the variable GENJAX_MODELS_DATA, else `genjax_models/data` in the user's cache.
+def cache_folder() -> Path:
+    """`genjax_models` in the user's cache: XDG_CACHE_HOME where that is an absolute path, else `~/.cache`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG standard has relative paths ignored.
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "genjax_models"
 
-    The cache is XDG_CACHE_HOME where that is an absolute path, else `~/.cache`. The folder need not exist.
-    """
+
+def data_folder(data_dir: str | None = None) -> Path:
+    """`data_dir`, else what the variable GENJAX_MODELS_DATA names, else `data` in our cache; it need not exist."""
     if data_dir:
         return Path(os.path.expanduser(data_dir))
     if os.environ.get(VARIABLE):
         return Path(os.path.expanduser(os.environ[VARIABLE]))
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG standard has relative paths ignored.
-    cache = cache if cache.is_absolute() else Path.home() / ".cache"
-    return cache / "genjax_models" / "data"
+    return cache_folder() / "data"
 
 
 def missing(names: Sequence[str], places: Sequence[Path], fix: str) -> DataError:

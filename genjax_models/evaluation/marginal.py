@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, total
-from genjax_models.errors import ConfigError, DataError, ModelError
+from genjax_models.errors import DataError, ModelError, require_count
 from genjax_models.evaluation.blocks import in_blocks
 
 
@@ -122,8 +122,7 @@ def log_marginal(
     if not isinstance(model, LatentVariableModel):
         raise ModelError(f"log_marginal needs a LatentVariableModel, got a {type(model).__name__}.")
     for name, size in {"num_samples": num_samples, "chunk": chunk, "block": block}.items():
-        if not hasattr(size, "__index__") or isinstance(size, bool) or size < 1:
-            raise ConfigError(f"log_marginal: {name} got {size!r}, expected an integer, at least 1.")
+        require_count(f"log_marginal: {name}", size)
     batch = _check_examples(as_batch(x))
     # A model with traced hyperparameters stands in somebody's trace already.
     function = _compiled_estimate if _is_hashable(model) else _estimate
@@ -190,6 +189,7 @@ def exact_log_marginal(model: LatentVariableModel, params: Params, x: Any, *, bl
     if not isinstance(model, LatentVariableModel) or model.support != "binary":
         name = getattr(model, "name", repr(model))
         raise ModelError(f"exact_log_marginal enumerates binary latents, which {name} does not have. Use log_marginal.")
+    require_count("exact_log_marginal: block", block)
     batch = _check_examples(as_batch(x))
     function = _compiled_enumerate if _is_hashable(model) else _enumerate
     return function(model, block, params, batch)

@@ -2,8 +2,7 @@
 
 A module that has the contract's methods (`propose`, `log_joint`, ...) and submodules named `generative`, `recognition`
 or `shared`, which become the parameter groups, is a model. Each function is a frozen record of the module and a method
-name, so a model that is built again equals the first one and compiles nothing again. This file and the models are the
-only ones that import flax.
+name, so a model that is built again equals the first one and compiles nothing again. Only `models` imports flax.
 """
 
 import dataclasses
@@ -68,7 +67,7 @@ def _initialize(init: Init, key, x, c):
     visit = functools.partial(_visit, init.capability)
 
     def run():
-        return init.module.init(key, sample, x, c, method=lambda m, *args: visit(m, *args))
+        return init.module.init(jax.random.fold_in(key, 2), sample, x, c, method=lambda m, *args: visit(m, *args))
 
     variables = one_draw(run, draw)
     name = type(init.module).__name__

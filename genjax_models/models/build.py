@@ -3,7 +3,7 @@
 from typing import Any
 
 from genjax_models.config import ModelConfig, annotations, validate
-from genjax_models.errors import ConfigError, nearest
+from genjax_models.errors import ConfigError, nearest, require_count
 
 
 def build_from_fields(cls: type[ModelConfig], visible: int, fields: dict[str, Any]) -> Any:
@@ -15,11 +15,5 @@ def build_from_fields(cls: type[ModelConfig], visible: int, fields: dict[str, An
     for name in fields:
         if name not in annotations(cls):
             raise ConfigError(f"{cls.__name__} has no field {name!r}.{nearest(name, annotations(cls))}")
-    check_visible(visible)
+    require_count("visible", visible)
     return validate(cls(**fields)).build(visible)
-
-
-def check_visible(visible: Any) -> None:
-    """Raise ConfigError unless the number of visible units is a positive integer."""
-    if not hasattr(visible, "__index__") or isinstance(visible, bool) or visible < 1:
-        raise ConfigError(f"visible: got {visible!r}, expected an integer, at least 1: the units of one example.")

@@ -10,7 +10,7 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import Metrics, Objective, Trainable
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.common import owns_nothing
-from genjax_models.optimizers import Schedule, build_value, value_at
+from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 Parts = tuple[tuple[str, float | Schedule, Objective], ...]
 
@@ -64,7 +64,7 @@ def weighted_sum(parts: Mapping[str, tuple[float | Schedule, Objective]]) -> Obj
     """
     if not parts:
         raise ConfigError("weighted_sum: got no parts, expected at least one {name: (weight, objective)}.")
-    listed = tuple((name, weight, objective) for name, (weight, objective) in parts.items())
+    listed = tuple((name, plain_number(weight), objective) for name, (weight, objective) in parts.items())
     return Objective(SumInit(listed), SumLoss(listed))
 
 

@@ -16,7 +16,7 @@ from genjax_models.core import (
     Scalar,
     total,
 )
-from genjax_models.errors import ConfigError, ModelError
+from genjax_models.errors import ModelError
 
 
 def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
@@ -51,12 +51,6 @@ def require_reparameterized(objective: str, model: Any) -> None:
             f"{objective} follows gradients through the samples of q, and those of {model.name} ({model.support} "
             "latents) carry none. Use wake_sleep or reweighted_wake_sleep."
         )
-
-
-def require_particles(objective: str, num_particles: Any) -> None:
-    """Raise ConfigError unless K is a positive integer."""
-    if not hasattr(num_particles, "__index__") or isinstance(num_particles, bool) or num_particles < 1:
-        raise ConfigError(f"{objective}: num_particles got {num_particles!r}, expected an integer, at least 1.")
 
 
 def only(group: str, params: Params) -> Params:

@@ -9,16 +9,15 @@ import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
-from genjax_models.errors import ConfigError, ModelError
+from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.common import (
     loss_of,
     moving_particles,
     owns_nothing,
-    require_particles,
     require_reparameterized,
 )
 from genjax_models.objectives.particles import importance_weighted_bound
-from genjax_models.optimizers import Schedule, build_value, value_at
+from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 KL = Literal["auto", "closed_form", "monte_carlo"]
 
@@ -77,13 +76,13 @@ def elbo(
         Kingma and Welling 2014, equation 7; Goodfellow et al. 2016, equations 20.76 and 20.77.
     """
     require_reparameterized("elbo", model)
-    require_particles("elbo", num_particles)
+    require_count("elbo: num_particles", num_particles)
     if kl not in get_args(KL):
         raise ConfigError(f"elbo: kl got {kl!r}, expected one of {', '.join(map(repr, get_args(KL)))}.")
     if kl == "closed_form" and model.kl is None:
         raise ModelError(f"elbo: {model.name} has no KL in closed form; use kl='monte_carlo' or 'auto'.")
     closed_form = model.kl is not None and kl != "monte_carlo"
-    return Objective(owns_nothing, ELBOLoss(model, num_particles, beta, closed_form))
+    return Objective(owns_nothing, ELBOLoss(model, num_particles, plain_number(beta), closed_form))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +125,7 @@ def iwae(model: LatentVariableModel, num_particles: int = 50) -> Objective:
         Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2015, equations 8 and 14.
     """
     require_reparameterized("iwae", model)
-    require_particles("iwae", num_particles)
+    require_count("iwae: num_particles", num_particles)
     return Objective(owns_nothing, IWAELoss(model, num_particles))
 
 

@@ -13,17 +13,16 @@ import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, as_batch, total
-from genjax_models.errors import ConfigError
+from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
     fixed_particles,
     loss_of,
     only,
     refuse_shared,
     require_latent_variable_model,
-    require_particles,
 )
 from genjax_models.objectives.particles import Estimate, reweighted_wake, wake
-from genjax_models.optimizers import Schedule, build_value, value_at
+from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 
 def recognize_dreams(model: LatentVariableModel, params: Params, key: Key, c) -> Scalar:
@@ -118,9 +117,10 @@ def reweighted_wake_sleep(
         Bornschein and Bengio, "Reweighted wake-sleep", 2015, algorithm 1.
     """
     require_latent_variable_model("reweighted_wake_sleep", model)
-    require_particles("reweighted_wake_sleep", num_particles)
+    require_count("reweighted_wake_sleep: num_particles", num_particles)
     if wake is None and sleep is None:
         raise ConfigError("reweighted_wake_sleep: wake and sleep are both None, so q would never be trained; give one.")
+    wake, sleep = plain_number(wake), plain_number(sleep)
     return Objective(refuse_shared, WakeSleepLoss(model, num_particles, reweighted_wake, wake, sleep))
 
 
