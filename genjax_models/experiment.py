@@ -362,7 +362,11 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     Raises:
         RunError: no whole checkpoint.
     """
-    best = checkpoints.best_whole(run.checkpoints, log) if run.config.evaluation.parameters == "best" else None
+    best = None
+    if run.config.evaluation.parameters == "best":
+        best = checkpoints.best_whole(run.checkpoints, log)
+        if best is None:
+            log(f"no whole checkpoint has a finite validation {run.config.evaluation.best_by}; taking the latest.")
     chosen = best or checkpoints.newest_whole(run.checkpoints, log)
     if chosen is None:
         raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
@@ -410,7 +414,7 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock
     result = {
         **tested,
         "evaluated_step": chosen.step,
-        "evaluated_parameters": run.config.evaluation.parameters,
+        "evaluated_parameters": "latest" if chosen.metric is None else run.config.evaluation.parameters,
         f"validation_{run.config.evaluation.best_by}": chosen.metric,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": int(state.step),
