@@ -2,10 +2,10 @@
 
     genjax-models train configs/sbn_rws_digits.py
 
-Machine and time: 70 s on 2 cores.
-EXPECTED: test NLL 16.57 +- 0.19 nats per example (1,000 samples, 500 examples), test bound of 10 particles
--17.11 +- 0.21. The same net trained by wake-sleep (configs/sbn_wake_sleep_digits.py) is 0.62 +- 0.08 worse, paired over
-test examples.
+Machine and time: 63 s on 2 cores.
+EXPECTED: test NLL 16.64 +- 0.20 nats per example (1,000 samples, 500 examples), test bound of 10 particles
+-17.14 +- 0.21. The same net trained by wake-sleep (configs/sbn_wake_sleep_digits.py) is 0.55 +- 0.08 worse, paired over
+test examples. Round-off alone moves it: another order of float32 sums in the step gave 16.57.
 
 Beside it, on the same split and pixels: an independent Bernoulli per pixel 24.60 +- 0.19, a mixture of 50 Bernoulli
 vectors fitted by EM 17.88 +- 0.21 (python tests/benchmarks/baselines.py).

@@ -2,7 +2,7 @@
 
     genjax-models train configs/sbn_wake_sleep_digits.py
 
-Machine and time: 29 s on 2 cores.
+Machine and time: 24 s on 2 cores.
 EXPECTED: test NLL 17.20 +- 0.17 nats per example (1,000 samples, 500 examples), test bound -18.17 +- 0.19.
 
 Beside it, on the same split and pixels: an independent Bernoulli per pixel 24.60 +- 0.19, a mixture of 50 Bernoulli
