@@ -44,6 +44,15 @@ def total(terms: Terms) -> Scalar:
     return functools.reduce(operator.add, jax.tree.leaves(terms))
 
 
+def is_hashable(value: Any) -> bool:
+    """Whether a record may be a static argument of `jax.jit`; with a traced hyperparameter in it, it may not."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
 class LatentVariableModel(NamedTuple):
     """p(x, z) with a recognition distribution q(z | x): belief nets, Helmholtz machines, variational autoencoders.
 

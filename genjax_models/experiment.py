@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import checkpoints
-from genjax_models.config import Config, validate
+from genjax_models.config import Config
 from genjax_models.core import Params, Trainable, TrainState
 from genjax_models.data import Dataset, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
@@ -223,7 +223,6 @@ def train_run(
         NonFinite: a step was not finite under the policy "stop".
     """
     started = time.perf_counter() if started is None else started
-    validate(config)
     train = make_train(config)
     data, spec = load_data(config, data_dir)
     _check_best_by(config, train, spec)

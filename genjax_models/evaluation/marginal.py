@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, total
+from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, is_hashable, total
 from genjax_models.errors import DataError, ModelError, require_count
 from genjax_models.evaluation.blocks import in_blocks
 
@@ -38,14 +38,6 @@ class _Running(NamedTuple):
     def empty() -> "_Running":
         zero = jnp.zeros(())
         return _Running(zero - jnp.inf, zero, zero)
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def _check_examples(batch: Batch) -> Batch:
@@ -125,7 +117,7 @@ def log_marginal(
         require_count(f"log_marginal: {name}", size)
     batch = _check_examples(as_batch(x))
     # A model with traced hyperparameters stands in somebody's trace already.
-    function = _compiled_estimate if _is_hashable(model) else _estimate
+    function = _compiled_estimate if is_hashable(model) else _estimate
     return function(model, num_samples, min(chunk, num_samples), block, params, key, batch)
 
 
@@ -191,5 +183,5 @@ def exact_log_marginal(model: LatentVariableModel, params: Params, x: Any, *, bl
         raise ModelError(f"exact_log_marginal enumerates binary latents, which {name} does not have. Use log_marginal.")
     require_count("exact_log_marginal: block", block)
     batch = _check_examples(as_batch(x))
-    function = _compiled_enumerate if _is_hashable(model) else _enumerate
+    function = _compiled_enumerate if is_hashable(model) else _enumerate
     return function(model, block, params, batch)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import flax.linen as nn
 import jax
 
-from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodModel
+from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodModel, is_hashable
 from genjax_models.errors import ModelError
 from genjax_models.models.initializers import one_draw
 
@@ -39,11 +39,9 @@ class Init:
     capability: type
 
     def __call__(self, key, x, c=()):
-        try:
-            hash(self)
-        except TypeError:  # a traced hyperparameter: the caller's own trace compiles it
-            return _initialize(self, key, x, c)
-        return _compiled_initialize(self, key, x, c)
+        # With a traced hyperparameter the caller's own trace compiles it.
+        initialize = _compiled_initialize if is_hashable(self) else _initialize
+        return initialize(self, key, x, c)
 
 
 def _visit(capability: type, module: Any, key, x, c) -> None:
