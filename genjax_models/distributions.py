@@ -1,7 +1,8 @@
 """Log-probabilities of the model zoo, lean enough for K particles, in nats summed over the last axis.
 
-distrax has these distributions too, with more methods, but costs an import and longer traces at every start. `Bernoulli.distrax()` and `Normal.distrax()` hand over to it
-where its entropies, divergences or quantiles are wanted. This is the one file that knows distrax.
+distrax has these distributions too, with more methods, but costs an import and longer traces at every start.
+`Bernoulli.distrax()` and `Normal.distrax()` hand over to it where its entropies, divergences or quantiles are wanted.
+This is the one file that knows distrax.
 """
 
 import functools
