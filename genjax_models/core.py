@@ -67,9 +67,20 @@ class LatentVariableModel(NamedTuple):
     log_posterior: Callable[..., tuple[Scalar, ...]]  # (params, z, x, c) -> log q(z | x), a term per group as sampled
     reparameterized: bool  # whether z of `propose` carries gradients; its terms then are those along the moving z
     support: Literal["real", "binary"]  # the values a latent takes
-    decode: Callable[..., X]  # (params, z, c) -> E[x | z], for pictures
-    # What only some objectives can use; None where the model has no such thing.
+    # What only some models have, and only some objectives need; None where the model has no such thing.
+    decode: Callable[..., X] | None = None  # (params, z, c) -> E[x | z], where that has a closed form
     kl: Callable[..., tuple[Scalar, ...]] | None = None  # (params, x, c) -> KL(q(z | x) || p(z)) by group, closed form
+    # Binary latents. (params, z, x, c) -> the logit of every unit under q given all that q draws before it, as z.
+    posterior_logits: Callable[..., Latents] | None = None
+    # (params, u, x, c) -> (z, logits), all as z: z_i = 1 where u_i < sigmoid(logit_i), so that uniform u give z ~ q.
+    # Gradients flow through the logits alone.
+    sample_from_uniforms: Callable[..., tuple[Latents, Latents]] | None = None
+    # (params, z, c) -> the logits of p(z_i | the groups above it), as z; where the units of a group are independent.
+    prior_logits: Callable[..., Latents] | None = None
+    # (params) -> (biases of the top layer, ((W [above, below], b [below]), ...) down to x): p with sigmoid units alone.
+    affine_layers: Callable[..., tuple[jax.Array, tuple]] | None = None
+    factorial_posterior: bool = False  # whether q's units of a group are independent given the groups drawn before
+    layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
 
 
 class LikelihoodModel(NamedTuple):

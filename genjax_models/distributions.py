@@ -59,8 +59,16 @@ class Bernoulli(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A draw in {0, 1}, of the logits' shape and type; no gradient flows through it."""
+        return self.sample_from_uniforms(jax.random.uniform(key, self.logits.shape, self.logits.dtype))[0]
+
+    def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(x, logits), each [..., D]: x_i is 1 where u_i < p(x_i = 1); no gradient flows through x."""
         p = jax.lax.stop_gradient(jax.nn.sigmoid(self.logits))
-        return (jax.random.uniform(key, p.shape, p.dtype) < p).astype(p.dtype)
+        return (u < p).astype(p.dtype), self.logits
+
+    def logits_given(self, x: jax.Array) -> jax.Array:
+        """The logit of every unit given the units of x before it, [..., D]."""
+        return jnp.broadcast_to(self.logits, x.shape)
 
     def mean(self) -> jax.Array:
         """E[x], the probabilities."""

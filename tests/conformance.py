@@ -5,6 +5,7 @@ units, or one real unit (and then one visible unit, if that is real too).
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -48,15 +49,18 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     ],
 }
 
-# What follows gradients through samples, and so needs a reparameterized model.
-PATHWISE = ("elbo", "iwae")
+# What each objective needs of a model beyond p(x, z) and q(z | x), restated here for the suite to compare with.
+NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
+    ELBO: lambda model: model.reparameterized,
+    IWAE: lambda model: model.reparameterized,
+}
 
 
-def needs_moving_samples(name: str, objective: Any) -> bool:
-    """Whether the objective, or a part of it, is pathwise."""
-    if name == "weighted_sum":
-        return any(isinstance(part.objective, (ELBO, IWAE)) for part in objective.parts)
-    return name in PATHWISE
+def fits(objective: ObjectiveConfig, model: Any) -> bool:
+    """Whether the objective, or every part of it, is to build on the model."""
+    if isinstance(objective, Sum):
+        return all(fits(part.objective, model) for part in objective.parts)
+    return NEEDS.get(type(objective), lambda model: True)(model)
 
 
 def missing(table: dict, small: dict) -> str:

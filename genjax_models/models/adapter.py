@@ -44,6 +44,15 @@ class Init:
         return initialize(self, key, x, c)
 
 
+def has(module: Any, name: str) -> bool:
+    """Whether the module has that method or fact.
+
+    A module may deny one that its class defines, by a property `lacks`: so one class serves configurations of which
+    only some have a mean in closed form, say.
+    """
+    return hasattr(module, name) and name not in getattr(module, "lacks", ())
+
+
 def _visit(capability: type, module: Any, key, x, c) -> None:
     """Call every method of the contract that the module has."""
     if capability is LatentVariableModel:
@@ -51,8 +60,9 @@ def _visit(capability: type, module: Any, key, x, c) -> None:
         module.sample_joint(key, c)
         module.log_joint(z, x, c)
         module.log_posterior(z, x, c)
-        module.decode(z, c)
-        if hasattr(module, "kl"):
+        if has(module, "decode"):
+            module.decode(z, c)
+        if has(module, "kl"):
             module.kl(x, c)
     else:
         module.sample(key, c)
@@ -99,14 +109,14 @@ def as_model(capability: type[M], module: nn.Module) -> M:
     """
     defaults = capability._field_defaults
     names = [n for n in capability._fields if n not in ("name", "init")]
-    if missing := [n for n in names if n not in defaults and not hasattr(module, n)]:
+    if missing := [n for n in names if n not in defaults and not has(module, n)]:
         raise ModelError(
             f"{type(module).__name__} cannot be a {capability.__name__}: it lacks {', '.join(missing)}. "
             f"A {capability.__name__} has {', '.join(n for n in names if n not in defaults)}."
         )
 
     def get(name: str) -> Any:
-        if not hasattr(module, name):
+        if not has(module, name):
             return defaults[name]
         value = getattr(type(module), name, None)
         return Method(module, name) if callable(value) else getattr(module, name)

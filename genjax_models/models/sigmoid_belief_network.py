@@ -42,12 +42,19 @@ class GenerativeLayers(nn.Module):
         """The conditional of layer i given the layer above it; layer 0 is x."""
         return self.below(i, above)
 
+    def affine_layers(self):
+        """(biases of the top, ((W, b), ...) from the layer below it down to x)."""
+        layers = [layer.variables["params"] for layer in reversed(self.below.layers)]
+        return self.top_logits, tuple((layer["kernel"], layer["bias"]) for layer in layers)
+
 
 class SigmoidBeliefNetworkModule(nn.Module):
     """p: h_L -> ... -> h_1 -> x; q: x -> h_1 -> ... -> h_L. Latents (h_1, ..., h_L), in {0, 1}."""
 
     reparameterized: ClassVar[bool] = False
     support: ClassVar[str] = "binary"
+    factorial_posterior: ClassVar[bool] = True
+    layered: ClassVar[bool] = True
 
     visible: int
     layers: tuple[int, ...]
@@ -83,6 +90,24 @@ class SigmoidBeliefNetworkModule(nn.Module):
 
     def decode(self, z, c=()):
         return self.generative(0, z[0]).mean()
+
+    def posterior_logits(self, z, x, c=()):
+        return tuple(self.recognition(i, below).logits_given(s) for i, (below, s) in enumerate(_pairs(x, z)))
+
+    def sample_from_uniforms(self, u, x, c=()):
+        z, logits, s = [], [], x
+        for i, v in enumerate(u):
+            s, logit = self.recognition(i, s).sample_from_uniforms(v)
+            z.append(s)
+            logits.append(logit)
+        return tuple(z), tuple(logits)
+
+    def prior_logits(self, z, c=()):
+        below = (self.generative(i, s).logits for i, s in enumerate(z) if i > 0)
+        return (*below, self.generative.prior().logits)
+
+    def affine_layers(self):
+        return self.generative.affine_layers()
 
 
 def _pairs(x, z):

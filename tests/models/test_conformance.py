@@ -11,8 +11,8 @@ from conformance import (
     OBJECTIVES,
     density_of_joint,
     density_of_posterior,
+    fits,
     missing,
-    needs_moving_samples,
     solve,
 )
 from toys import quick_jit, worst
@@ -230,23 +230,18 @@ def has_schedule(objective):
 
 def fitting(model):
     """The small objective configurations that fit a model."""
-    return [
-        config
-        for name, row in OBJECTIVES.items()
-        for config in row
-        if model.reparameterized or not needs_moving_samples(name, config)
-    ]
+    return [config for row in OBJECTIVES.values() for config in row if fits(config, model)]
 
 
 @every_model
 def test_what_fits_is_known(small):
     """Every objective either builds on the model or is refused by an error that names the model."""
     model = small.config.build(small.visible)
-    fits = fitting(model)
-    assert fits
+    fitted = fitting(model)
+    assert fitted
     for row in OBJECTIVES.values():
         for config in row:
-            if config in fits:
+            if config in fitted:
                 config.build(model)
             else:
                 with pytest.raises(ModelError, match=model.name):
