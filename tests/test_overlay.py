@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, annotations, config, field, validate
-from genjax_models.data import MNIST, SOURCES, Arrays, Digits
+from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.objectives import ELBO, OBJECTIVES, Part, ReweightedWakeSleep, Sum, WakeSleep
@@ -161,7 +161,12 @@ def there_and_back(node):
 
 def example(cls):
     """An instance of a class of the tables, with what has no default filled in."""
-    needed = {Arrays: {"path": "x.npy"}, Sum: {"parts": (Part(ELBO()),)}, Part: {"objective": ELBO()}}
+    needed = {
+        Arrays: {"path": "x.npy"},
+        UCI: {"name": "adult"},
+        Sum: {"parts": (Part(ELBO()),)},
+        Part: {"objective": ELBO()},
+    }
     return cls(**needed.get(cls, {}))
 
 

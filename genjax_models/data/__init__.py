@@ -7,12 +7,20 @@ from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
 from genjax_models.data.mnist import MNIST
+from genjax_models.data.uci import UCI
 
-SOURCES: dict[str, type] = {"digits": Digits, "mnist": MNIST, "binarized_mnist": BinarizedMNIST, "arrays": Arrays}
+SOURCES: dict[str, type] = {
+    "digits": Digits,
+    "mnist": MNIST,
+    "binarized_mnist": BinarizedMNIST,
+    "uci": UCI,
+    "arrays": Arrays,
+}
 
 __all__ = [
     "MNIST",
     "SOURCES",
+    "UCI",
     "Arrays",
     "Binarization",
     "BinarizedMNIST",

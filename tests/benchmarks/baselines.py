@@ -1,6 +1,6 @@
 """What deep models have to beat: test NLL of pixels on their own, and of a mixture of Bernoulli vectors.
 
-    python tests/benchmarks/baselines.py [SOURCE] [--binarization B] [--data-dir DIR]
+    python tests/benchmarks/baselines.py [SOURCE] [--name NAME] [--binarization B] [--data-dir DIR]
 
 Maximum likelihood with Laplace smoothing by numpy alone; every choice (smoothing, restart, when to stop) is made on the
 validation split, and the test split is read once, for the chosen model.
@@ -124,11 +124,13 @@ def main() -> None:
     """Print the baselines of a data source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", default="digits", choices=sorted(set(SOURCES) - {"arrays"}))
+    parser.add_argument("--name", choices=("adult", "mushrooms", "dna"), help="which data set of the source uci")
     parser.add_argument("--binarization", choices=("threshold", "fixed", "dynamic"), help="default: the source's own")
     parser.add_argument("--data-dir", metavar="DIR")
     parser.add_argument("--restarts", type=int, default=RESTARTS)
     arguments = parser.parse_args()
-    fields = {"binarization": arguments.binarization} if arguments.binarization else {}
+    given = {"name": arguments.name, "binarization": arguments.binarization}
+    fields = {field: value for field, value in given.items() if value is not None}
     data = SOURCES[arguments.source](**fields).load(arguments.data_dir)
     for figure in baselines(data, restarts=arguments.restarts):
         print(f"{figure.name:32}  {figure.nll:.2f} +- {figure.standard_error:.2f} nats per example  ({figure.chosen})")
