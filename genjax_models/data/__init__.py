@@ -1,6 +1,7 @@
 """Data sources: configurations whose `load(data_dir)` returns a `Dataset`."""
 
 from genjax_models.data.arrays import Arrays
+from genjax_models.data.bars import Bars
 from genjax_models.data.binarized_mnist import BinarizedMNIST
 from genjax_models.data.dataset import Binarization, Dataset, Support, binarize, check, evaluation_subset
 from genjax_models.data.digits import Digits
@@ -14,6 +15,7 @@ SOURCES: dict[str, type] = {
     "mnist": MNIST,
     "binarized_mnist": BinarizedMNIST,
     "uci": UCI,
+    "bars": Bars,
     "arrays": Arrays,
 }
 
@@ -22,6 +24,7 @@ __all__ = [
     "SOURCES",
     "UCI",
     "Arrays",
+    "Bars",
     "Binarization",
     "BinarizedMNIST",
     "Dataset",

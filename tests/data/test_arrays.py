@@ -29,7 +29,7 @@ def same_rows(a, b):
 
 
 def test_sources_are_described():
-    assert list(SOURCES) == ["digits", "mnist", "binarized_mnist", "uci", "arrays"]
+    assert list(SOURCES) == ["digits", "mnist", "binarized_mnist", "uci", "bars", "arrays"]
     assert all(source.__doc__.splitlines()[0].strip() for source in SOURCES.values())
 
 
