@@ -15,7 +15,7 @@ import numpy as np
 from genjax_models.config import ModelConfig, ObjectiveConfig
 from genjax_models.core import total
 from genjax_models.models import VAE, SigmoidBeliefNetwork
-from genjax_models.objectives import ELBO, IWAE, Part, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.objectives import ELBO, IWAE, Bidirectional, Part, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.optimizers import Linear
 
 
@@ -43,6 +43,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "iwae": [IWAE(num_particles=2)],
     "wake_sleep": [WakeSleep()],
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
+    "bidirectional": [Bidirectional(num_particles=2)],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),

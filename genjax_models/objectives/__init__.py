@@ -2,6 +2,7 @@
 
 from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
+from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
 from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, reweighted_wake_sleep, wake_sleep
 
@@ -10,6 +11,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "iwae": IWAE,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
+    "bidirectional": Bidirectional,
     "weighted_sum": Sum,
 }
 
@@ -17,10 +19,12 @@ __all__ = [
     "ELBO",
     "IWAE",
     "OBJECTIVES",
+    "Bidirectional",
     "Part",
     "ReweightedWakeSleep",
     "Sum",
     "WakeSleep",
+    "bidirectional",
     "elbo",
     "from_loss",
     "iwae",

@@ -69,3 +69,20 @@ def reweighted_wake(log_p: jax.Array, log_q: jax.Array) -> Estimate:
     """
     estimate = importance_weighted_bound(log_p, log_q)
     return estimate._replace(recognition=estimate.generative)
+
+
+def square_root_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
+    """2 log of the mean square root of the weights, with the bidirectional Helmholtz machine's gradients.
+
+    Both groups follow the normalized square roots (Bornschein, Shabanian, Fischer and Bengio 2016, algorithm 1): p
+    without bias, q towards E_{p*(z | x)} grad log q(z | x), biased at finite K and exact in the limit.
+    """
+    half = _log_weights(log_p, log_q) / 2
+    normalized = jax.nn.softmax(half)
+    return Estimate(2 * log_mean_exp(half), normalized, normalized)
+
+
+def centred_square_root_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
+    """`square_root_bound`, less 1/K in q's weights: no other expectation, as grad log q is zero in the mean."""
+    estimate = square_root_bound(log_p, log_q)
+    return estimate._replace(recognition=estimate.recognition - 1 / log_q.shape[0])
