@@ -80,6 +80,156 @@ class Bernoulli(NamedTuple):
         return distrax.Independent(distrax.Bernoulli(logits=self.logits, dtype=self.logits.dtype), 1)
 
 
+class BinaryConcrete(NamedTuple):
+    """Relaxed binary units sigmoid(y_i), y_i = (logits_i + noise_i) / temperature with standard logistic noise.
+
+    As the temperature falls they come close to Bernoulli(sigmoid(logits_i)). Densities are those of y: between two such
+    distributions the Jacobian of the sigmoid cancels, and y neither rounds to an end of (0, 1) nor overflows there
+    (Maddison, Mnih and Teh 2017, appendix C).
+    """
+
+    logits: jax.Array  # [..., D]
+    temperature: jax.Array | float
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """y of standard logistic noise, [..., D]; gradients flow through it."""
+        return (self.logits + noise) / self.temperature
+
+    def log_density(self, y: jax.Array) -> jax.Array:
+        """log p(y), [...]: log temperature + s - 2 log(1 + exp(s)) at s = logits - temperature * y, over the units."""
+        s = self.logits - self.temperature * y
+        # s - 2 log(1 + e^s) is twice the Bernoulli log-probability of one half.
+        return 2 * bernoulli_log_prob(s, jnp.full_like(s, 0.5)) + y.shape[-1] * jnp.log(self.temperature)
+
+
+@jax.custom_jvp
+def _ancestral(distribution: Any, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(s, logits), drawn unit by unit: s_i is 1 where u_i < sigmoid(logits_i)."""
+    return distribution.walk(u)
+
+
+@_ancestral.defjvp
+def _ancestral_jvp(primals, tangents):
+    # The draw is held fixed, and the logits move with the parameters as they do where it is given: no derivative walks
+    # through the draw.
+    distribution, u = primals
+    s, logits = _ancestral(distribution, u)
+    _, moved = jax.jvp(lambda d: d.logits_given(s), (distribution,), tangents[:1])
+    return (s, logits), (jnp.zeros_like(s), moved)
+
+
+class AutoregressiveBernoulli(NamedTuple):
+    """Binary units in their order, p(s_i = 1 | s_1, ..., s_{i-1}) = sigmoid(b_i + sum_{j < i} V_ij s_j).
+
+    A probability of given units is one masked product, a draw one scan over the units, both O(n^2).
+
+    Reference:
+        Frey, Hinton and Dayan 1996; within the layers of a belief net, Gregor et al. 2014, Bornschein and Bengio 2015.
+    """
+
+    bias: jax.Array  # b, [..., n]
+    lateral: jax.Array  # V, [n, n], of which what lies below the diagonal counts
+
+    def logits_given(self, s: jax.Array) -> jax.Array:
+        """The logit of every unit given the units of s before it, [..., n]."""
+        return self.bias + s @ jnp.tril(self.lateral, -1).T
+
+    def log_prob(self, s: jax.Array) -> jax.Array:
+        """log p(s), [...]."""
+        return bernoulli_log_prob(self.logits_given(s), s)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """A draw in {0, 1}, of the biases' shape and type; no gradient flows through it."""
+        return self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))[0]
+
+    def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(s, logits), each [..., n]: s_i is 1 where u_i < sigmoid(logits_i); no gradient flows through s."""
+        return _ancestral(self, u)
+
+    def walk(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`sample_from_uniforms`, to be differentiated through its rule alone."""
+
+        def unit(s, given):
+            i, b, v, u = given
+            logit = b + s @ v  # the units from i on are still zero
+            drawn = (u < jax.nn.sigmoid(logit)).astype(s.dtype)
+            return jax.lax.dynamic_update_index_in_dim(s, drawn, i, axis=-1), logit
+
+        bias, u = (jnp.moveaxis(v, -1, 0) for v in jnp.broadcast_arrays(self.bias, u))
+        start = jnp.zeros((*u.shape[1:], len(u)), bias.dtype)
+        s, logits = jax.lax.scan(unit, start, (jnp.arange(len(u)), bias, self.lateral, u))
+        return s, jnp.moveaxis(logits, 0, -1)
+
+
+class NADE(NamedTuple):
+    """Binary units in their order, p(s_i = 1 | s_1, ..., s_{i-1}) = sigmoid(b_i + V_i . sigmoid(a_i)).
+
+    The activation a_i = c + sum_{j < i} W_j s_j of H hidden units runs along with the units, so that probabilities and
+    draws are one scan each, O(n H).
+
+    Reference:
+        Larochelle and Murray, "The neural autoregressive distribution estimator", 2011.
+    """
+
+    bias: jax.Array  # b, [..., n]
+    hidden_bias: jax.Array  # c, [..., H]
+    inward: jax.Array  # W, [n, H]
+    outward: jax.Array  # V, [n, H]
+
+    def logits_given(self, s: jax.Array) -> jax.Array:
+        """The logit of every unit given the units of s before it, [..., n]."""
+
+        def unit(a, given):
+            s, b, w, v = given
+            return a + s[..., None] * w, b + jax.nn.sigmoid(a) @ v
+
+        # Backwards, the activations of all units would be n times as large as the hidden layer: those at the start of
+        # about sqrt(n) blocks are kept, and those within a block computed again.
+        @jax.checkpoint
+        def block(a, given):
+            return jax.lax.scan(unit, a, given)
+
+        bias, s = jnp.broadcast_arrays(self.bias, s)
+        number = bias.shape[-1]
+        size = math.isqrt(number - 1) + 1
+
+        def blocks(v):
+            padded = jnp.pad(v, ((0, -number % size), *((0, 0) for _ in v.shape[1:])))
+            return padded.reshape(-1, size, *v.shape[1:])
+
+        units = jnp.moveaxis(s, -1, 0), jnp.moveaxis(bias, -1, 0), self.inward, self.outward
+        start = jnp.broadcast_to(self.hidden_bias, (*bias.shape[:-1], self.hidden_bias.shape[-1]))
+        _, logits = jax.lax.scan(block, start, jax.tree.map(blocks, units))
+        return jnp.moveaxis(logits.reshape(-1, *bias.shape[:-1])[:number], 0, -1)
+
+    def log_prob(self, s: jax.Array) -> jax.Array:
+        """log p(s), [...]."""
+        return bernoulli_log_prob(self.logits_given(s), s)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """A draw in {0, 1}, of the biases' shape and type; no gradient flows through it."""
+        return self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))[0]
+
+    def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(s, logits), each [..., n]: s_i is 1 where u_i < sigmoid(logits_i); no gradient flows through s."""
+        return _ancestral(self, u)
+
+    def walk(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`sample_from_uniforms`, to be differentiated through its rule alone."""
+
+        def unit(a, given):
+            u, b, w, v = given
+            logit = b + jax.nn.sigmoid(a) @ v
+            s = (u < jax.nn.sigmoid(logit)).astype(a.dtype)
+            return a + s[..., None] * w, (s, logit)
+
+        bias, u = (jnp.moveaxis(v, -1, 0) for v in jnp.broadcast_arrays(self.bias, u))
+        start = jnp.broadcast_to(self.hidden_bias, (*bias.shape[1:], self.hidden_bias.shape[-1]))
+        _, drawn = jax.lax.scan(unit, start, (u, bias, self.inward, self.outward))
+        s, logits = (jnp.moveaxis(v, 0, -1) for v in drawn)
+        return s, logits
+
+
 class Normal(NamedTuple):
     """Independent Gaussian units N(loc_i, exp(log_scale_i)^2)."""
 

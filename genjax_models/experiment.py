@@ -173,12 +173,12 @@ def _log_marginal(config: Config, params: Params, key, x, visible: int, num_samp
 
 @functools.partial(jax.jit, static_argnames=("visible", "num"))
 def _sample(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
-    """E[x | z] of draws from the prior, [num, D]."""
+    """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x."""
     model = config.model.build(visible)
 
     def one(key):
-        z, _ = model.sample_joint(params, key, ())
-        return model.decode(params, z, ())
+        z, x = model.sample_joint(params, key, ())
+        return x if model.decode is None else model.decode(params, z, ())
 
     return jax.vmap(one)(jax.random.split(key, num))
 

@@ -2,12 +2,27 @@
 
 from genjax_models.config import ModelConfig
 from genjax_models.models.adapter import as_model
+from genjax_models.models.darn import DARN, darn
+from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
 from genjax_models.models.vae import VAE, vae
 
 MODELS: dict[str, type[ModelConfig]] = {
     "vae": VAE,
     "sigmoid_belief_network": SigmoidBeliefNetwork,
+    "helmholtz_machine": HelmholtzMachine,
+    "darn": DARN,
 }
 
-__all__ = ["MODELS", "VAE", "SigmoidBeliefNetwork", "as_model", "sigmoid_belief_network", "vae"]
+__all__ = [
+    "DARN",
+    "MODELS",
+    "VAE",
+    "HelmholtzMachine",
+    "SigmoidBeliefNetwork",
+    "as_model",
+    "darn",
+    "helmholtz_machine",
+    "sigmoid_belief_network",
+    "vae",
+]
