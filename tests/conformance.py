@@ -15,7 +15,19 @@ import numpy as np
 from genjax_models.config import ModelConfig, ObjectiveConfig
 from genjax_models.core import total
 from genjax_models.models import VAE, SigmoidBeliefNetwork
-from genjax_models.objectives import ELBO, IWAE, Bidirectional, Part, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.objectives import (
+    ELBO,
+    IWAE,
+    NVIL,
+    VIMCO,
+    Bidirectional,
+    Part,
+    Reinforce,
+    ReweightedWakeSleep,
+    Sum,
+    WakeSleep,
+)
+from genjax_models.objectives.baselines import LeaveOneOut, Neural
 from genjax_models.optimizers import Linear
 
 
@@ -44,6 +56,13 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "wake_sleep": [WakeSleep()],
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
     "bidirectional": [Bidirectional(num_particles=2)],
+    "reinforce": [
+        Reinforce(),
+        Reinforce(num_particles=2, baseline=LeaveOneOut()),
+        Reinforce(baseline=Neural(hidden=(2,))),
+    ],
+    "nvil": [NVIL(baseline=Neural(hidden=(2,))), NVIL(num_particles=2, local=False)],
+    "vimco": [VIMCO(num_particles=2)],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
@@ -61,6 +80,8 @@ def fits(objective: ObjectiveConfig, model: Any) -> bool:
     """Whether the objective, or every part of it, is to build on the model."""
     if isinstance(objective, Sum):
         return all(fits(part.objective, model) for part in objective.parts)
+    if isinstance(objective, NVIL):
+        return model.layered or not objective.local
     return NEEDS.get(type(objective), lambda model: True)(model)
 
 

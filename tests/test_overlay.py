@@ -15,7 +15,8 @@ from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, 
 from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
-from genjax_models.objectives import ELBO, OBJECTIVES, Part, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.objectives import ELBO, OBJECTIVES, Part, Reinforce, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.objectives.baselines import BASELINES
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Warmup
 from genjax_models.overlay import differences, flatten, from_json, overlay, to_json
 from genjax_models.tables import types
@@ -166,6 +167,7 @@ def example(cls):
         UCI: {"name": "adult"},
         Sum: {"parts": (Part(ELBO()),)},
         Part: {"objective": ELBO()},
+        Reinforce: {"num_particles": 2},
     }
     return cls(**needed.get(cls, {}))
 
@@ -191,7 +193,7 @@ def others(value, annotation):
     if typing.get_origin(annotation) is tuple:
         inner = typing.get_args(annotation)[0]
         return [(Part(WakeSleep(), 3.0),)] if inner is Part else [(6, 7)]
-    simple = {bool: [True], str: ["another"], int: [11], float: [0.3], Training: [Training(7)]}
+    simple = {bool: [True, False], str: ["another"], int: [11], float: [0.3], Training: [Training(7)]}
     if annotation in simple:
         return [v for v in simple[annotation] if v != value]
     if annotation is Evaluation:
@@ -243,7 +245,8 @@ def test_json_is_plain():
 
 def test_names_of_the_tables_are_distinct():
     """No name stands for two classes, so none is lost in the union of the tables."""
-    assert len(types()) == 4 + len(MODELS) + len(OBJECTIVES) + len(OPTIMIZERS) + len(SCHEDULES) + len(SOURCES)
+    tables = (MODELS, OBJECTIVES, BASELINES, OPTIMIZERS, SCHEDULES, SOURCES)
+    assert len(types()) == 4 + sum(map(len, tables))
     assert len(set(types().values())) == len(types())
 
 

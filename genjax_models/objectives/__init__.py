@@ -3,7 +3,10 @@
 from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
+from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
+from genjax_models.objectives.reinforce import Reinforce, reinforce
+from genjax_models.objectives.vimco import VIMCO, vimco
 from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, reweighted_wake_sleep, wake_sleep
 
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
@@ -12,15 +15,21 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
     "bidirectional": Bidirectional,
+    "reinforce": Reinforce,
+    "nvil": NVIL,
+    "vimco": VIMCO,
     "weighted_sum": Sum,
 }
 
 __all__ = [
     "ELBO",
     "IWAE",
+    "NVIL",
     "OBJECTIVES",
+    "VIMCO",
     "Bidirectional",
     "Part",
+    "Reinforce",
     "ReweightedWakeSleep",
     "Sum",
     "WakeSleep",
@@ -28,7 +37,10 @@ __all__ = [
     "elbo",
     "from_loss",
     "iwae",
+    "nvil",
+    "reinforce",
     "reweighted_wake_sleep",
+    "vimco",
     "wake_sleep",
     "weighted_sum",
 ]

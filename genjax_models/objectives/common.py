@@ -1,6 +1,8 @@
 """What all objectives share: particles of a batch, the loss from a bound and a surrogate, and refusals."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,9 +16,11 @@ from genjax_models.core import (
     LatentVariableModel,
     Params,
     Scalar,
+    as_batch,
     total,
 )
 from genjax_models.errors import ModelError
+from genjax_models.objectives.particles import Estimate
 
 
 def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
@@ -87,15 +91,40 @@ def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch
     return log_joint(model, params, z, batch), log_q
 
 
-def fixed_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
-    """log p(x, z_k) and log q(z_k | x), each [B, K] and for its own group alone, of particles held fixed."""
-    z, log_q = propose(model, only("recognition", params), key, batch, num_particles)
+def held_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """z ~ q(. | x) held fixed, leaves [B, K, ...], and its log_posterior by groups, leaves [B, K]."""
+    z, log_q = propose(model, params, key, batch, num_particles)
     if model.reparameterized:
         # The terms of `propose` follow the moving z; with z held fixed they are scored again.
         z = jax.lax.stop_gradient(z)
-        score = functools.partial(model.log_posterior, only("recognition", params))
+        score = functools.partial(model.log_posterior, params)
         log_q = jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context)
+    return z, log_q
+
+
+def fixed_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x), each [B, K] and for its own group alone, of particles held fixed."""
+    z, log_q = held_particles(model, only("recognition", params), key, batch, num_particles)
     return total(log_joint(model, only("generative", params), z, batch)), total(log_q)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreLoss:
+    """`Objective.loss` of a particle estimate whose z are held fixed, with gradients to every parameter group."""
+
+    model: LatentVariableModel
+    num_particles: int
+    estimate: Callable[..., Estimate]
+    options: tuple = ()  # of the estimate, after log_p and log_q
+
+    def __call__(self, trainable, state, key, batch, step):
+        params, batch = trainable.model, as_batch(batch)
+        z, terms = held_particles(self.model, params, key, batch, self.num_particles)
+        log_p, log_q = total(log_joint(self.model, params, z, batch)), total(terms)
+        a = jax.vmap(lambda p, q: self.estimate(p, q, *self.options))(*jax.lax.stop_gradient((log_p, log_q)))
+        bound = jnp.mean(a.bound)
+        surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.recognition * log_q, axis=1))
+        return loss_of(bound, surrogate), (state, {"bound": bound})
 
 
 def loss_of(bound: Scalar, surrogate: Scalar) -> Scalar:

@@ -9,11 +9,15 @@ With reparameterized z_k the gradients run along the moving particle, otherwise 
 here knows a model: exactness is shown by enumerating every set of particles.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from genjax_models.errors import ConfigError
+
+Mean = Literal["geometric", "arithmetic"]
 
 
 class Estimate(NamedTuple):
@@ -86,3 +90,71 @@ def centred_square_root_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
     """`square_root_bound`, less 1/K in q's weights: no other expectation, as grad log q is zero in the mean."""
     estimate = square_root_bound(log_p, log_q)
     return estimate._replace(recognition=estimate.recognition - 1 / log_q.shape[0])
+
+
+def _sum_of_others(values: jax.Array) -> jax.Array:
+    """sum_{j != k} values_j for every k, [K] -> [K].
+
+    Subtracting the lowest value from the sum would lose the digits of the others, so theirs are summed without it.
+    """
+    lowest = jnp.arange(values.shape[0]) == jnp.argmin(values)
+    return jnp.where(lowest, jnp.sum(jnp.where(lowest, 0.0, values)), jnp.sum(values) - values)
+
+
+def _logsumexp_of_others(values: jax.Array) -> jax.Array:
+    """log sum_{j != k} exp(values_j) for every k, [K] -> [K], in O(K).
+
+    The highest term stays in every sum but its own, so subtracting another from the whole at most doubles the
+    round-off; the sum without the highest is taken by itself, or its digits would be lost.
+    """
+    top = jnp.max(values)
+    highest = jnp.arange(values.shape[0]) == jnp.argmax(values)
+    terms = jnp.exp(values - top)
+    without_highest = jax.nn.logsumexp(jnp.where(highest, -jnp.inf, values))
+    return jnp.where(highest, without_highest, top + jnp.log(jnp.sum(terms) - jnp.where(highest, 0.0, terms)))
+
+
+def _require_others(estimator: str, log_w: jax.Array) -> None:
+    if log_w.shape[0] < 2:
+        raise ConfigError(f"{estimator} leaves one particle out, so it needs at least 2; got {log_w.shape[0]}.")
+
+
+def leave_one_out_mean(log_w: jax.Array) -> jax.Array:
+    """The mean of the other particles' values, [K] -> [K]; K at least 2 (Mnih and Rezende 2016)."""
+    _require_others("leave_one_out_mean", log_w)
+    return _sum_of_others(log_w) / (log_w.shape[0] - 1)
+
+
+def leave_one_out_bounds(log_w: jax.Array, mean: Mean = "geometric") -> jax.Array:
+    """log of the mean weight with weight k replaced by the mean of the others, [K] -> [K]; K at least 2.
+
+    The other weights' mean is geometric or arithmetic (Mnih and Rezende 2016, section 2.6).
+    """
+    _require_others("leave_one_out_bounds", log_w)
+    others = _logsumexp_of_others(log_w)
+    replaced = leave_one_out_mean(log_w) if mean == "geometric" else others - jnp.log(log_w.shape[0] - 1)
+    return jnp.logaddexp(others, replaced) - jnp.log(log_w.shape[0])
+
+
+def importance_weighted_score(log_p: jax.Array, log_q: jax.Array, mean: Mean = "geometric") -> Estimate:
+    """The importance weighted bound L, with its gradient by scores: unbiased for particles held fixed.
+
+    b_k = (L - L_{-k}) - w_k, where w_k is the normalized weight and L_{-k} the bound that does without particle k
+    (Mnih and Rezende 2016, algorithm 1).
+    """
+    # Weights of one scale for all: the differences of bounds keep their digits however low the bound is.
+    log_w = _log_weights(log_p, log_q)
+    relative = log_w - jnp.max(log_w)
+    normalized = jax.nn.softmax(relative)
+    signal = log_mean_exp(relative) - leave_one_out_bounds(relative, mean)
+    return Estimate(log_mean_exp(log_w), normalized, signal - normalized)
+
+
+def evidence_score(log_p: jax.Array, log_q: jax.Array, baseline: jax.Array | float = 0.0) -> Estimate:
+    """The evidence lower bound, with its gradient by scores: unbiased for particles held fixed.
+
+    b_k = (log p(x, z_k) - log q(z_k | x) - baseline_k) / K, unbiased where no baseline_k depends on its own z_k
+    (Mnih and Gregor 2014, section 2.3.1).
+    """
+    estimate = evidence_lower_bound(log_p, log_q)
+    return estimate._replace(recognition=(log_p - log_q - baseline) / log_q.shape[0])
