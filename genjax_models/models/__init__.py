@@ -5,6 +5,7 @@ from genjax_models.models.adapter import as_model
 from genjax_models.models.darn import DARN, darn
 from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
+from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
 from genjax_models.models.vae import VAE, vae
 
 MODELS: dict[str, type[ModelConfig]] = {
@@ -24,5 +25,7 @@ __all__ = [
     "darn",
     "helmholtz_machine",
     "sigmoid_belief_network",
+    "universal_sigmoid_belief_network",
     "vae",
+    "visible_distribution",
 ]
