@@ -14,16 +14,20 @@ import numpy as np
 
 from genjax_models.config import ModelConfig, ObjectiveConfig
 from genjax_models.core import total
-from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.models import DARN, VAE, HelmholtzMachine, SigmoidBeliefNetwork
 from genjax_models.objectives import (
+    ARM,
     ELBO,
     IWAE,
     NVIL,
     VIMCO,
     Bidirectional,
+    Concrete,
+    DisARM,
     Part,
     Reinforce,
     ReweightedWakeSleep,
+    StraightThrough,
     Sum,
     WakeSleep,
 )
@@ -47,6 +51,29 @@ MODELS: dict[str, list[Small]] = {
     "sigmoid_belief_network": [
         Small(SigmoidBeliefNetwork(layers=(3,)), 3),
         Small(SigmoidBeliefNetwork(layers=(2, 1, 2)), 2),
+        Small(
+            SigmoidBeliefNetwork(layers=(2, 2), generative="autoregressive", recognition="autoregressive"),
+            3,
+        ),
+        Small(
+            SigmoidBeliefNetwork(
+                layers=(3,), generative="nade", recognition="nade", nade_hidden=2, deterministic=(2, 1)
+            ),
+            3,
+        ),
+        Small(
+            SigmoidBeliefNetwork(
+                layers=(2, 2, 3),
+                generative=("factorial", "nade", "autoregressive", "factorial"),
+                recognition=("factorial", "autoregressive", "nade"),
+            ),
+            2,
+        ),
+    ],
+    "helmholtz_machine": [Small(HelmholtzMachine(layers=(2, 1)), 3)],
+    "darn": [
+        Small(DARN(layers=(3,), deterministic=(2,)), 3),
+        Small(DARN(layers=(2, 2), visible_lateral=False, recognition="autoregressive"), 2),
     ],
 }
 
@@ -56,6 +83,8 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "wake_sleep": [WakeSleep()],
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
     "bidirectional": [Bidirectional(num_particles=2)],
+    "concrete": [Concrete(num_particles=2, temperature=Linear(start=1.0, end=0.5))],
+    "straight_through": [StraightThrough(num_particles=2), StraightThrough(slope="identity")],
     "reinforce": [
         Reinforce(),
         Reinforce(num_particles=2, baseline=LeaveOneOut()),
@@ -63,6 +92,8 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     ],
     "nvil": [NVIL(baseline=Neural(hidden=(2,))), NVIL(num_particles=2, local=False)],
     "vimco": [VIMCO(num_particles=2)],
+    "arm": [ARM()],
+    "disarm": [DisARM(), DisARM(num_pairs=2)],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
@@ -73,6 +104,10 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
 NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     ELBO: lambda model: model.reparameterized,
     IWAE: lambda model: model.reparameterized,
+    ARM: lambda model: model.sample_from_uniforms is not None,
+    DisARM: lambda model: model.sample_from_uniforms is not None,
+    Concrete: lambda model: model.factorial_posterior and model.prior_logits is not None,
+    StraightThrough: lambda model: model.factorial_posterior,
 }
 
 

@@ -2,10 +2,12 @@
 
 from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
+from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
 from genjax_models.objectives.reinforce import Reinforce, reinforce
+from genjax_models.objectives.relaxed import Concrete, StraightThrough, concrete, straight_through
 from genjax_models.objectives.vimco import VIMCO, vimco
 from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, reweighted_wake_sleep, wake_sleep
 
@@ -15,6 +17,10 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
     "bidirectional": Bidirectional,
+    "concrete": Concrete,
+    "straight_through": StraightThrough,
+    "arm": ARM,
+    "disarm": DisARM,
     "reinforce": Reinforce,
     "nvil": NVIL,
     "vimco": VIMCO,
@@ -22,24 +28,32 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 }
 
 __all__ = [
+    "ARM",
     "ELBO",
     "IWAE",
     "NVIL",
     "OBJECTIVES",
     "VIMCO",
     "Bidirectional",
+    "Concrete",
+    "DisARM",
     "Part",
     "Reinforce",
     "ReweightedWakeSleep",
+    "StraightThrough",
     "Sum",
     "WakeSleep",
+    "arm",
     "bidirectional",
+    "concrete",
+    "disarm",
     "elbo",
     "from_loss",
     "iwae",
     "nvil",
     "reinforce",
     "reweighted_wake_sleep",
+    "straight_through",
     "vimco",
     "wake_sleep",
     "weighted_sum",
