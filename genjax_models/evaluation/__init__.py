@@ -1,6 +1,43 @@
-"""How good a model is: bounds, importance weighted and exact log p(x)."""
+"""How good a model is: bounds, importance weighted and exact log p(x); the p* of a bidirectional machine; gradients."""
 
+from genjax_models.evaluation.bidirectional import (
+    ExactPStar,
+    LogPStar,
+    LogZSquared,
+    PStarSamples,
+    exact_log_p_star,
+    inpaint,
+    log_p_star,
+    log_z_squared,
+    sample_p_star,
+)
 from genjax_models.evaluation.bound import objective_metrics
+from genjax_models.evaluation.gradients import (
+    GradientStatistics,
+    GroupStatistics,
+    exact_gradient,
+    gradient_statistics,
+    seconds_a_draw,
+)
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 
-__all__ = ["LogMarginal", "exact_log_marginal", "log_marginal", "objective_metrics"]
+__all__ = [
+    "ExactPStar",
+    "GradientStatistics",
+    "GroupStatistics",
+    "LogMarginal",
+    "LogPStar",
+    "LogZSquared",
+    "PStarSamples",
+    "exact_gradient",
+    "exact_log_marginal",
+    "exact_log_p_star",
+    "gradient_statistics",
+    "inpaint",
+    "log_marginal",
+    "log_p_star",
+    "log_z_squared",
+    "objective_metrics",
+    "sample_p_star",
+    "seconds_a_draw",
+]
