@@ -133,7 +133,7 @@ class Draws(NamedTuple):
     dreams: np.ndarray  # [Q, words], of `sample_joint`
 
 
-def record_draws(build: Callable, model: LatentVariableModel, params, key, x) -> Draws:
+def record_draws(build: Callable, model: LatentVariableModel, params, key, x, own=(), state=()) -> Draws:
     """Run the loss of the objective `build(model)` once, and note the keys of every draw.
 
     What is drawn does not matter here: zeros are.
@@ -152,7 +152,7 @@ def record_draws(build: Callable, model: LatentVariableModel, params, key, x) ->
         return zeros(model.sample_joint, params, key, c)
 
     loss = build(model._replace(propose=propose, sample_joint=sample_joint)).loss
-    quick_jit(lambda params: loss(Trainable(params), (), key, x, 0)[0])(params).block_until_ready()
+    quick_jit(lambda params: loss(Trainable(params, own), state, key, x, 0)[0])(params).block_until_ready()
     jax.effects_barrier()
     keys = [k for k, _ in particles]
     distinct = {tuple(k) for k in keys + dreams}
