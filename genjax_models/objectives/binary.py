@@ -1,0 +1,59 @@
+"""What estimators for binary latents share: uniforms, samples with their logits, and refusals."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, Scalar
+from genjax_models.distributions import bernoulli_log_prob
+from genjax_models.errors import ModelError
+from genjax_models.objectives.common import require_latent_variable_model
+
+
+def require_uniforms(objective: str, model: Any) -> None:
+    """Raise ModelError, naming both, unless the model makes binary latents of uniforms."""
+    require_latent_variable_model(objective, model)
+    if model.sample_from_uniforms is None:
+        raise ModelError(
+            f"{objective} draws binary latents from uniforms, and {model.name} ({model.support} latents) has no "
+            "sample_from_uniforms. Use elbo or iwae for reparameterized latents, else wake_sleep or "
+            "reweighted_wake_sleep."
+        )
+
+
+def latent_shapes(model: LatentVariableModel, params: Params, batch: Batch) -> Latents:
+    """The shapes and types of one example's latents."""
+    row = jax.tree.map(lambda v: v[0], batch)
+    return jax.eval_shape(model.propose, params, jax.random.key(0), row.x, row.context)[0]
+
+
+def draw_uniforms(model: LatentVariableModel, params: Params, key: Key, batch: Batch, *axes: int) -> Latents:
+    """Independent uniforms for every unit of every example's latents, leaves [B, *axes, ...].
+
+    They are the midpoints of a grid in (0, 1), so that 1 - u is exact and has the same law in any precision, and the
+    log-odds of u are finite.
+    """
+    leaves, structure = jax.tree.flatten(latent_shapes(model, params, batch))
+    keys = jax.random.split(key, len(leaves))
+    shape = (batch.x.shape[0], *axes)
+    drawn = [
+        jax.random.uniform(k, (*shape, *leaf.shape), leaf.dtype) + jnp.finfo(leaf.dtype).eps / 2
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def sum_units(values: Latents, axes: int) -> Scalar:
+    """The sum over all units of all latents, leaves [*axes, ...] -> [*axes]; `axes` counts the leading axes."""
+    return sum(jnp.sum(v, axis=tuple(range(axes, v.ndim))) for v in jax.tree.leaves(values))
+
+
+def score_bernoulli(logits: Latents, z: Latents, axes: int) -> Scalar:
+    """log q(z | x) from the logit of every unit given those before it, leaves [*axes, ...] -> [*axes]."""
+
+    def of_group(logits, z):
+        shape = z.shape[:axes]
+        return bernoulli_log_prob(logits.reshape(*shape, -1), z.reshape(*shape, -1))
+
+    return sum(jax.tree.leaves(jax.tree.map(of_group, logits, z)))
