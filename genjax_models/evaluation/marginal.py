@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, is_hashable, total
+from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import DataError, ModelError, require_count
-from genjax_models.evaluation.blocks import in_blocks
+from genjax_models.evaluation.blocks import compiled, in_blocks
+from genjax_models.evaluation.weights import RunningSums, log_mean, sum_weights
+
+MOST_UNITS = 24  # whose states are enumerated
 
 
 class LogMarginal(NamedTuple):
@@ -19,57 +22,25 @@ class LogMarginal(NamedTuple):
     effective_samples: jax.Array  # [N], (sum w)^2 / sum w^2, at most K
 
 
-class _Running(NamedTuple):
-    """Sums of weights relative to the largest so far."""
-
-    largest: jax.Array
-    weights: jax.Array
-    squares: jax.Array
-
-    def add(self, log_w: jax.Array) -> "_Running":
-        largest = jnp.maximum(self.largest, jnp.max(log_w))
-        # With every weight zero so far the difference of infinities is no number: scale by one instead.
-        shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
-        scale, relative = jnp.exp(self.largest - shift), jnp.exp(log_w - shift)
-        weights = self.weights * scale + jnp.sum(relative)
-        return _Running(largest, weights, self.squares * scale**2 + jnp.sum(relative**2))
-
-    @staticmethod
-    def empty() -> "_Running":
-        zero = jnp.zeros(())
-        return _Running(zero - jnp.inf, zero, zero)
-
-
-def _check_examples(batch: Batch) -> Batch:
+def check_examples(batch: Batch) -> Batch:
+    """The batch with floating x; DataError unless that is [N, D]."""
     if getattr(batch.x, "ndim", 0) != 2 or batch.x.shape[0] == 0:
         raise DataError(f"x: got shape {getattr(batch.x, 'shape', None)}, expected [N, D] with at least one example.")
     return batch._replace(x=jnp.asarray(batch.x, jnp.result_type(float)))
 
 
 def _estimate(model, num_samples, chunk, block, params, key, batch) -> LogMarginal:
-    def one_sample(key, x, c):
-        z, log_q = model.propose(params, key, x, c)
-        return total(model.log_joint(params, z, x, c)) - total(log_q)
-
     def example(key, row):
-        def add_chunk(running, indices):
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
-            log_w = jax.vmap(lambda k: one_sample(k, row.x, row.context))(keys)
-            return running.add(jnp.where(indices < num_samples, log_w, -jnp.inf)), None
+        def log_weight(key):
+            z, log_q = model.propose(params, key, row.x, row.context)
+            return total(model.log_joint(params, z, row.x, row.context)) - total(log_q)
 
-        indices = jnp.arange(-(-num_samples // chunk) * chunk).reshape(-1, chunk)
-        return jax.lax.scan(add_chunk, _Running.empty(), indices)[0]
+        return sum_weights(log_weight, key, num_samples, chunk)
 
-    largest, weights, squares = in_blocks(example, key, batch, block)
-    relative_variance = squares / weights**2 - 1 / num_samples
-    return LogMarginal(
-        log_prob=largest + jnp.log(weights) - math.log(num_samples),
-        standard_error=jnp.sqrt(jnp.maximum(relative_variance, 0)),
-        effective_samples=weights**2 / squares,
-    )
+    return LogMarginal(*log_mean(in_blocks(example, key, batch, block), num_samples))
 
 
-_compiled_estimate = jax.jit(_estimate, static_argnums=(0, 1, 2, 3))
+_run_estimate = compiled(_estimate, static=4)
 
 
 def log_marginal(
@@ -115,22 +86,19 @@ def log_marginal(
         raise ModelError(f"log_marginal needs a LatentVariableModel, got a {type(model).__name__}.")
     for name, size in {"num_samples": num_samples, "chunk": chunk, "block": block}.items():
         require_count(f"log_marginal: {name}", size)
-    batch = _check_examples(as_batch(x))
-    # A model with traced hyperparameters stands in somebody's trace already.
-    function = _compiled_estimate if is_hashable(model) else _estimate
-    return function(model, num_samples, min(chunk, num_samples), block, params, key, batch)
+    batch = check_examples(as_batch(x))
+    return _run_estimate(model, num_samples, chunk, block, params, key, batch)
 
 
-def _enumerate(model, block, params, batch) -> jax.Array:
-    shapes, _ = jax.eval_shape(model.sample_joint, params, jax.random.key(0), _first(batch.context))
-    leaves, structure = jax.tree.flatten(shapes)
+def log_joint(model: LatentVariableModel, params: Params, z: Any, x: jax.Array, c: Any) -> jax.Array:
+    """log p(x, z)."""
+    return total(model.log_joint(params, z, x, c))
+
+
+def _log_sum(model, log_term, block, params, batch) -> jax.Array:
+    leaves, structure = jax.tree.flatten(_latents(model, params, batch))
     sizes = [math.prod(leaf.shape) for leaf in leaves]
     number = sum(sizes)
-    if number > 24:
-        raise ModelError(
-            f"exact_log_marginal enumerates all states of the latents, and {model.name} has {number} of them; at most "
-            "24 are feasible. Use log_marginal."
-        )
 
     def latents(state):
         bits = (state >> jnp.arange(number)) & 1
@@ -144,20 +112,35 @@ def _enumerate(model, block, params, batch) -> jax.Array:
 
     def example(_, row):
         def add(running, chunk):
-            log_p = jax.vmap(lambda s: total(model.log_joint(params, latents(s), row.x, row.context)))(chunk)
-            return running.add(log_p), None
+            return running.add(jax.vmap(lambda s: log_term(model, params, latents(s), row.x, row.context))(chunk)), None
 
-        return jax.lax.scan(add, _Running.empty(), states)[0]
+        return jax.lax.scan(add, RunningSums.empty(), states)[0]
 
-    largest, weights, _ = in_blocks(example, jax.random.key(0), batch, block)
-    return largest + jnp.log(weights)
+    return in_blocks(example, jax.random.key(0), batch, block).log_sum()
 
 
-_compiled_enumerate = jax.jit(_enumerate, static_argnums=(0, 1))
+# log sum_z exp(log_term(model, params, z, x, c)) over all states of binary latents, [N].
+log_sum_over_latents = compiled(_log_sum, static=3)
 
 
-def _first(context: Any) -> Any:
-    return jax.tree.map(lambda v: v[0], context)
+def _latents(model: LatentVariableModel, params: Params, batch: Batch) -> Any:
+    """The shapes of the latents of an example."""
+    context = jax.tree.map(lambda v: v[0], batch.context)
+    return jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
+
+
+def require_few_binary_latents(name: str, model: Any, params: Params, batch: Batch, instead: str) -> int:
+    """The number of latent units; ModelError unless they are binary and few enough to be enumerated."""
+    if not isinstance(model, LatentVariableModel) or model.support != "binary":
+        got = getattr(model, "name", repr(model))
+        raise ModelError(f"{name} enumerates binary latents, which {got} does not have. Use {instead}.")
+    number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_latents(model, params, batch)))
+    if number > MOST_UNITS:
+        raise ModelError(
+            f"{name} enumerates all states of the latents, and {model.name} has {number} of them; at most "
+            f"{MOST_UNITS} are feasible. Use {instead}."
+        )
+    return number
 
 
 def exact_log_marginal(model: LatentVariableModel, params: Params, x: Any, *, block: int = 20) -> jax.Array:
@@ -178,10 +161,7 @@ def exact_log_marginal(model: LatentVariableModel, params: Params, x: Any, *, bl
         ModelError: latents that are not binary, or too many of them.
         DataError: examples that are not [N, D].
     """
-    if not isinstance(model, LatentVariableModel) or model.support != "binary":
-        name = getattr(model, "name", repr(model))
-        raise ModelError(f"exact_log_marginal enumerates binary latents, which {name} does not have. Use log_marginal.")
     require_count("exact_log_marginal: block", block)
-    batch = _check_examples(as_batch(x))
-    function = _compiled_enumerate if is_hashable(model) else _enumerate
-    return function(model, block, params, batch)
+    batch = check_examples(as_batch(x))
+    require_few_binary_latents("exact_log_marginal", model, params, batch, "log_marginal")
+    return log_sum_over_latents(model, log_joint, block, params, batch)
