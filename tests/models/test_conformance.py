@@ -1,5 +1,7 @@
 """Every row of the model table keeps the contract of `core`, shown on configurations that can be summed out."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,7 @@ from genjax_models.train import make_train_step
 
 ROWS = [pytest.param(small, id=f"{name}-{i}") for name, row in MODELS.items() for i, small in enumerate(row)]
 every_model = pytest.mark.parametrize("small", ROWS)
+a_row_a_model = pytest.mark.parametrize("small", [row for row in ROWS if row.id.endswith("-0")])
 
 
 def test_tables_are_covered():
@@ -119,7 +122,7 @@ def test_terms_are_by_group(x64, small):
     assert {v.shape for v in jax.tree.leaves((terms, joint))} == {()}
     dreamt, x_dreamt = model.sample_joint(params, jax.random.key(0), ())
     assert jax.tree.map(jnp.shape, dreamt) == jax.tree.map(jnp.shape, z)
-    assert x_dreamt.shape == x.shape == model.decode(params, z, ()).shape
+    assert x_dreamt.shape == x.shape
     assert model.kl is None or len(model.kl(params, x, ())) == groups
 
 
@@ -127,6 +130,9 @@ def test_terms_are_by_group(x64, small):
 def test_decode_is_the_mean_of_x(x64, small):
     """decode(z) is E[x | z], summed over x with the likelihood term."""
     solved = solve(small)
+    if solved.model.decode is None:
+        assert interact(likelihood_table(solved), solved.visible)
+        return
     z, _ = solved.model.propose(solved.params, jax.random.key(0), jnp.asarray(solved.examples[1]), ())
 
     def likelihood(x):
@@ -156,6 +162,145 @@ def test_kl_is_that_of_the_terms(x64, small):
     assert abs(total(model.kl(solved.params, x, ())) - kl) < 1e-9
 
 
+# What only models with binary latents have. A term of log p or log q over all states of the latents is a table with an
+# axis for each unit, and what a term does not involve is seen in its differences along the axes.
+
+
+def tables(solved, function):
+    """Terms of `function(z)` over all states of binary latents, each [2, ..., 2]."""
+    terms = quick_jit(jax.vmap(lambda z: function(solved.unflatten(z))))(solved.z.points)
+    return [np.asarray(term).reshape((2,) * solved.z.points.shape[1]) for term in terms]
+
+
+def likelihood_table(solved):
+    """log p(x | z) over all x at one z, [2, ..., 2]."""
+    z = solved.unflatten(jnp.ones(solved.z.points.shape[1]))
+    likelihood = quick_jit(jax.vmap(lambda x: solved.model.log_joint(solved.params, z, x, ()).likelihood))
+    return np.asarray(likelihood(solved.x.points)).reshape((2,) * solved.visible)
+
+
+def involves(table, *axes):
+    """Whether a table changes along all these axes together: not a sum of functions that each miss one of them."""
+    for axis in axes:
+        table = np.diff(table, axis=axis)
+    return np.max(np.abs(table)) > 1e-9
+
+
+def interact(table, number, start=0):
+    """Whether any two of the axes start, ..., start + number - 1 interact: those units are not independent."""
+    axes = range(start, start + number)
+    return any(involves(table, i, j) for i in axes for j in axes if i < j)
+
+
+def groups_of(solved):
+    """(first axis, number of units) of every latent group."""
+    sizes = [np.prod(leaf.shape, dtype=int) for leaf in jax.tree.leaves(solved.unflatten(solved.z.points[0]))]
+    return list(zip(np.cumsum([0, *sizes[:-1]]), sizes, strict=True))
+
+
+def at_logits(s, logits):
+    """log p of independent binary units."""
+    return jnp.sum(s * logits - jnp.logaddexp(logits, 0.0))
+
+
+@every_model
+def test_uniforms_become_samples_of_q(x64, small):
+    """z_i = 1 where u_i < sigmoid(logit_i), with the logits of q at that z: exactly z ~ q, if u is uniform."""
+    solved = solve(small, scale=1.0)
+    model = solved.model
+    if model.sample_from_uniforms is None:
+        assert model.posterior_logits is None
+        assert model.support == "real"
+        return
+    number = 64
+    rows = jnp.asarray(np.random.RandomState(0).uniform(size=(number, solved.z.points.shape[1])))
+    examples = jnp.asarray(solved.x.points[np.arange(number) % len(solved.x.points)])
+    tangent = jax.tree.map(jnp.ones_like, solved.params)
+
+    @quick_jit
+    @jax.vmap
+    def run(u, x):
+        u = solved.unflatten(u)
+        (z, logits), moved = jax.jvp(lambda p: model.sample_from_uniforms(p, u, x, ()), (solved.params,), (tangent,))
+        given = jax.jvp(lambda p: model.posterior_logits(p, z, x, ()), (solved.params,), (tangent,))
+        drawn = jax.tree.map(lambda u, logit: (u < jax.nn.sigmoid(logit)).astype(u.dtype), u, logits)
+        units = tuple(map(at_logits, jax.tree.leaves(z), jax.tree.leaves(logits)))
+        return (z, logits), moved, given, drawn, (units, model.log_posterior(solved.params, z, x, ()))
+
+    (z, logits), (z_moved, logits_moved), given, drawn, (units, terms) = run(rows, examples)
+    assert worst(z, drawn) == 0.0
+    assert worst((logits, logits_moved), given) < 1e-12
+    assert worst(units, terms) < 1e-12
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(z_moved))
+    assert np.min([np.ptp(leaf) for leaf in jax.tree.leaves(z)]) == 1.0
+
+
+@every_model
+def test_facts_about_q(x64, small):
+    """q is called factorial, and layered, exactly where its terms are."""
+    solved = solve(small)
+    if solved.model.support != "binary":
+        return
+    x = jnp.asarray(solved.examples[1])
+    terms = tables(solved, lambda z: solved.model.log_posterior(solved.params, z, x, ()))
+    groups = groups_of(solved)
+    pairs = list(zip(terms, groups, strict=True))
+    assert solved.model.factorial_posterior == (not any(interact(t, n, start) for t, (start, n) in pairs))
+    if solved.model.layered:
+        for i, term in enumerate(terms):
+            touched = {j for j, (start, n) in enumerate(groups) if any(involves(term, start + k) for k in range(n))}
+            assert touched == {max(i - 1, 0), i}
+
+
+@every_model
+def test_facts_about_p(x64, small):
+    """p has `prior_logits` exactly where its groups are factorial, and they give its terms; layered as it says."""
+    solved = solve(small)
+    model = solved.model
+    if model.support != "binary":
+        assert model.prior_logits is None
+        assert model.affine_layers is None
+        return
+    x = jnp.asarray(solved.examples[1])
+
+    def terms(z):
+        joint = model.log_joint(solved.params, z, x, ())
+        return (joint.likelihood, *joint.prior)
+
+    groups = groups_of(solved)
+    likelihood, *priors = tables(solved, terms)
+    factorial = not any(interact(t, n, start) for t, (start, n) in zip(priors, groups, strict=True))
+    assert (model.prior_logits is not None) == factorial
+    if factorial:
+        at = tables(solved, lambda z: tuple(map(at_logits, z, model.prior_logits(solved.params, z, ()))))
+        assert worst(at, priors) < 1e-12
+    assert model.decode is not None or interact(likelihood_table(solved), solved.visible)
+    if model.layered:
+        for i, term in enumerate([likelihood, *priors]):
+            touched = {j for j, (start, n) in enumerate(groups) if any(involves(term, start + k) for k in range(n))}
+            assert touched == {j for j in (i - 1, i) if 0 <= j < len(groups)}
+
+
+@every_model
+def test_affine_layers_are_all_of_p(x64, small):
+    """p(x, z), rebuilt from the weights and biases alone; a model without them is no chain of such layers."""
+    solved = solve(small)
+    model, x = solved.model, jnp.asarray(solved.examples[1])
+    if model.affine_layers is None:
+        assert model.support == "real" or model.decode is None or model.prior_logits is None
+        return
+    top, below = model.affine_layers(solved.params)
+
+    def rebuilt(z):
+        chain = [*reversed(z), x]
+        terms = [at_logits(chain[0], top)]
+        pairs = zip(below, itertools.pairwise(chain), strict=True)
+        return [*terms, *(at_logits(s, above @ w + b) for (w, b), (above, s) in pairs)]
+
+    expected = tables(solved, lambda z: jax.tree.leaves(model.log_joint(solved.params, z, x, ())))
+    assert worst(sum(tables(solved, rebuilt)), sum(expected)) < 1e-12
+
+
 @every_model
 def test_vmap_equals_a_loop(x64, small):
     """Every function of one example, batched over keys, z and x, gives what a loop over them gives."""
@@ -171,9 +316,10 @@ def test_vmap_equals_a_loop(x64, small):
             "propose": model.propose(params, k, x, ()),
             "log_joint": model.log_joint(params, z, x, ()),
             "log_posterior": model.log_posterior(params, z, x, ()),
-            "decode": model.decode(params, z, ()),
         }
-        return calls | ({} if model.kl is None else {"kl": model.kl(params, x, ())})
+        given = {"decode": (z,), "kl": (x,), "posterior_logits": (z, x), "prior_logits": (z,)}
+        found = {name: getattr(model, name) for name in given}
+        return calls | {name: found[name](params, *given[name], ()) for name in given if found[name] is not None}
 
     batched, single = quick_jit(jax.vmap(every_function))(keys, z, x), quick_jit(every_function)
     loop = [single(keys[i], jax.tree.map(lambda v, i=i: v[i], z), x[i]) for i in range(3)]
@@ -201,15 +347,22 @@ def test_init_is_deterministic(small, monkeypatch):
 
 
 @every_model
+def test_rebuilt_models_are_equal(small):
+    """A model is a record: built again it equals the first, hashes alike, and differs for other sizes."""
+    model, again = (small.config.build(small.visible) for _ in range(2))
+    assert model == again
+    assert hash(model) == hash(again)
+    assert model != small.config.build(small.visible + 1)
+
+
+@a_row_a_model
 def test_rebuilt_models_trace_once(small, traces):
-    """A rebuilt model equals the first, and neither its functions, nor a rebuilt objective's step, trace again."""
+    """Neither a rebuilt model's functions, nor a rebuilt objective's step, trace again."""
     x, key, optimizer = jnp.zeros((2, small.visible)), jax.random.key(0), optax.sgd(1e-3)
     # jax forgets the trace of a function that no longer lives; what is built stays here.
     counts, kept = [], []
     for _ in range(2):
         model = small.config.build(small.visible)
-        assert model == small.config.build(small.visible)
-        assert hash(model) == hash(small.config.build(small.visible))
         params = model.init(key, x[0], ())
         jax.jit(model.propose)(params, key, x[0], ())
         log_marginal(model, params, key, x, 3)
@@ -259,15 +412,26 @@ def lowered(small, config):
     return jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(state, x)
 
 
+# Every fitting configuration on these rows, whose models have everything that an objective may need; the first of every
+# fitting objective on a belief net that lacks most of it; two objectives, by turns, on the others.
+WHOLE = [MODELS["vae"][0], MODELS["sigmoid_belief_network"][0]]
+BARE = [MODELS["sigmoid_belief_network"][2]]
+
+
+def lowered_with(number, small):
+    model = small.config.build(small.visible)
+    if small in WHOLE:
+        return fitting(model)
+    if small in BARE:
+        return [row[0] for row in OBJECTIVES.values() if fits(row[0], model)]
+    found = fitting(model)
+    return [found[2 * number % len(found)], found[(2 * number + 1) % len(found)]]
+
+
 FITTING = [
-    pytest.param(row[0], config, id=f"{name}-{type(config).__name__}-{i}")
-    for name, row in MODELS.items()
-    for i, config in enumerate(fitting(row[0].config.build(row[0].visible)))
-] + [
-    pytest.param(small, fitting(small.config.build(small.visible))[0], id=f"{name}-{i}")
-    for name, row in MODELS.items()
-    for i, small in enumerate(row)
-    if i > 0
+    pytest.param(*row.values, config, id=f"{row.id}-{type(config).__name__}-{i}")
+    for number, row in enumerate(ROWS)
+    for i, config in enumerate(lowered_with(number, *row.values))
 ]
 
 
