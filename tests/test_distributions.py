@@ -8,7 +8,7 @@ import scipy.special
 import scipy.stats
 from toys import quick_jit
 
-from genjax_models.distributions import Bernoulli, Normal, bernoulli_log_prob
+from genjax_models.distributions import Bernoulli, Normal, bernoulli_log_prob, bernoulli_sample
 
 
 def sum_softplus(logits):
@@ -168,3 +168,38 @@ def test_normal_draws_have_their_moments(x64):
     draws = Normal(jnp.broadcast_to(loc, (number, 2)), jnp.log(jnp.asarray(scale))).sample(jax.random.key(0))
     assert np.all(np.abs(draws.mean(axis=0) - loc) < 4 * scale / np.sqrt(number))
     assert np.all(np.abs(draws.var(axis=0) / scale**2 - 1) < 4 * np.sqrt(2 / number))
+
+
+def jax_sample(key, p):
+    return (jax.random.uniform(key, p.shape, p.dtype) < p).astype(p.dtype)
+
+
+def check_samples(keys, p):
+    """For each of p's arrays and each key, together in one program."""
+
+    def draw(sample, keys, p):
+        return [jax.vmap(lambda key, p=p: sample(key, p))(keys) for p in p]
+
+    found, expected = quick_jit(lambda *args: (draw(bernoulli_sample, *args), draw(jax_sample, *args)))(keys, p)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_bernoulli_samples_are_those_of_jax():
+    """Bit for bit, whatever the size, type, kind of key and setting of its generator."""
+    shapes = [(), (0,), (1,), (2,), (7,), (3, 5), (784,)]
+    p = [jnp.asarray(np.random.RandomState(0).uniform(size=shape), jnp.float32) for shape in shapes]
+    keys = jax.random.split(jax.random.key(0), 3)
+    check_samples(keys, [*p, p[4].astype(jnp.bfloat16)])
+    check_samples(jax.random.split(jax.random.PRNGKey(3), 2), p[4:5])
+    check_samples(jax.random.split(jax.random.key(3, impl="rbg"), 2), p[4:5])
+    with jax.threefry_partitionable(False):
+        check_samples(keys, p[4:5])
+    with jax.enable_x64(True):
+        check_samples(keys, [p[4], p[4].astype(float)])
+    # A probability for each key as well.
+    found, expected = (
+        jax.vmap(draw)(keys, jnp.stack([p[4], 1 - p[4], p[4]])) for draw in (bernoulli_sample, jax_sample)
+    )
+    np.testing.assert_array_equal(found, expected)

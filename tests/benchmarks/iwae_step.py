@@ -19,7 +19,7 @@ DECODER = (LATENT, HIDDEN, HIDDEN, VISIBLE)
 PRODUCTS = 3 * (len(ENCODER) - 1) + 3 * (len(DECODER) - 1) - 1
 
 
-def _kernels(key, sizes):
+def kernels(key, sizes):
     """Weights small enough that the products below neither grow nor vanish."""
     keys = jax.random.split(key, len(sizes) - 1)
     shapes = itertools.pairwise(sizes)
@@ -62,7 +62,7 @@ def count_products(compiled) -> int:
 
 def rows() -> list[Row]:
     """Our step by its bare products."""
-    weights = _kernels(jax.random.key(2), ENCODER), _kernels(jax.random.key(3), DECODER)
+    weights = kernels(jax.random.key(2), ENCODER), kernels(jax.random.key(3), DECODER)
     xs = batches()
     products = jax.jit(lambda weights, xs: jax.lax.scan(_step, weights, xs)[0]).lower(weights, xs).compile()
     ours, compiled = iwae_training()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from timing import Row
 
-BENCHMARKS = ("iwae_step", "iwae_numpyro", "cold_start", "evaluation_memory")
+BENCHMARKS = ("iwae_step", "iwae_numpyro", "rws_step", "cold_start", "evaluation_memory")
 
 
 def table(rows: Iterable[Row]) -> str:
