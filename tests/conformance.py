@@ -24,6 +24,7 @@ from genjax_models.objectives import (
     Bidirectional,
     Concrete,
     DisARM,
+    MeanField,
     Part,
     Reinforce,
     ReweightedWakeSleep,
@@ -94,6 +95,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "vimco": [VIMCO(num_particles=2)],
     "arm": [ARM()],
     "disarm": [DisARM(), DisARM(num_pairs=2)],
+    "mean_field": [MeanField(num_sweeps=2)],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
@@ -108,6 +110,7 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     DisARM: lambda model: model.sample_from_uniforms is not None,
     Concrete: lambda model: model.factorial_posterior and model.prior_logits is not None,
     StraightThrough: lambda model: model.factorial_posterior,
+    MeanField: lambda model: model.affine_layers is not None,
 }
 
 

@@ -4,6 +4,7 @@ from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
+from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
 from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
 from genjax_models.objectives.reinforce import Reinforce, reinforce
@@ -24,6 +25,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "reinforce": Reinforce,
     "nvil": NVIL,
     "vimco": VIMCO,
+    "mean_field": MeanField,
     "weighted_sum": Sum,
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "Bidirectional",
     "Concrete",
     "DisARM",
+    "MeanField",
     "Part",
     "Reinforce",
     "ReweightedWakeSleep",
@@ -50,6 +53,9 @@ __all__ = [
     "elbo",
     "from_loss",
     "iwae",
+    "mean_field",
+    "mean_field_bound",
+    "mean_field_bound_at",
     "nvil",
     "reinforce",
     "reweighted_wake_sleep",
