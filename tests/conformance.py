@@ -14,7 +14,7 @@ import numpy as np
 
 from genjax_models.config import ModelConfig, ObjectiveConfig
 from genjax_models.core import total
-from genjax_models.models import DARN, VAE, HelmholtzMachine, SigmoidBeliefNetwork
+from genjax_models.models import DARN, VAE, HelmholtzMachine, SigmoidBeliefNetwork, UnlayeredBeliefNetwork
 from genjax_models.objectives import (
     ARM,
     ELBO,
@@ -75,6 +75,11 @@ MODELS: dict[str, list[Small]] = {
     "darn": [
         Small(DARN(layers=(3,), deterministic=(2,)), 3),
         Small(DARN(layers=(2, 2), visible_lateral=False, recognition="autoregressive"), 2),
+    ],
+    "unlayered_belief_network": [
+        Small(UnlayeredBeliefNetwork(hidden=3), 3),
+        Small(UnlayeredBeliefNetwork(hidden=(1, 3), recognition="factorial"), 3),
+        Small(UnlayeredBeliefNetwork(hidden=(3, 4)), 3),
     ],
 }
 

@@ -6,6 +6,7 @@ from genjax_models.models.darn import DARN, darn
 from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
+from genjax_models.models.unlayered_belief_network import UnlayeredBeliefNetwork, unlayered_belief_network
 from genjax_models.models.vae import VAE, vae
 
 MODELS: dict[str, type[ModelConfig]] = {
@@ -13,6 +14,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "sigmoid_belief_network": SigmoidBeliefNetwork,
     "helmholtz_machine": HelmholtzMachine,
     "darn": DARN,
+    "unlayered_belief_network": UnlayeredBeliefNetwork,
 }
 
 __all__ = [
@@ -21,11 +23,13 @@ __all__ = [
     "VAE",
     "HelmholtzMachine",
     "SigmoidBeliefNetwork",
+    "UnlayeredBeliefNetwork",
     "as_model",
     "darn",
     "helmholtz_machine",
     "sigmoid_belief_network",
     "universal_sigmoid_belief_network",
+    "unlayered_belief_network",
     "vae",
     "visible_distribution",
 ]
