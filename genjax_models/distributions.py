@@ -67,20 +67,14 @@ def bernoulli_sample(key: jax.Array, p: jax.Array) -> jax.Array:
     On a CPU the generator of JAX passes over its memory round after round, and K particles' binary units would cost
     half as much to draw as all matrix products of a belief net's training step.
     """
-    counted = getattr(jax.config, "jax_threefry_partitionable", True) and 0 < p.size < 2**32
+    counted = getattr(jax.config, "jax_threefry_partitionable", True) and p.size < 2**32
     if p.dtype != jnp.float32 or not counted or str(jax.random.key_impl(key)) != "threefry2x32":
         return (jax.random.uniform(key, p.shape, p.dtype) < p).astype(p.dtype)
-    words, flat, half = jax.random.key_data(key), p.reshape(-1), (p.size + 1) // 2
-
-    def draw(i, x):
-        start = jnp.minimum(i * half, p.size - half)
-        bits = _threefry(words, start.astype(jnp.uint32) + jnp.arange(half, dtype=jnp.uint32))
-        u = jax.lax.bitcast_convert_type(bits >> 9 | jnp.uint32(0x3F800000), jnp.float32) - 1
-        new = u < jax.lax.dynamic_slice(flat, (start,), (half,))
-        return jax.lax.dynamic_update_slice(x, new.astype(x.dtype), (start,))
-
-    # In a loop, for XLA would fuse, and so repeat, the generator in everything that reads the draw.
-    return jax.lax.fori_loop(0, 2, draw, jnp.zeros_like(flat)).reshape(p.shape)
+    bits = _threefry(jax.random.key_data(key), jnp.arange(p.size, dtype=jnp.uint32)).reshape(p.shape)
+    u = jax.lax.bitcast_convert_type(bits >> 9 | jnp.uint32(0x3F800000), jnp.float32) - 1
+    # 0 and 1 are their own roots. But XLA would fuse, and so repeat, the generator in everything that reads the draw,
+    # did it not end in an operation that counts as expensive.
+    return jnp.sqrt((u < p).astype(p.dtype))
 
 
 class Bernoulli(NamedTuple):
