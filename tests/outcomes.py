@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from enumeration import Enumerated, enumerated, sets_of
+from enumeration import Enumerated, enumerated, exact_bound, sets_of
 from toys import prescribe, quick_jit, record_draws, worst
 
 from genjax_models.core import Joint, LatentVariableModel, Trainable, total
@@ -32,8 +32,10 @@ class Outcomes(NamedTuple):
         return float(sum(jnp.sum(v) for v in jax.tree.leaves(square)))
 
 
-def outcomes(build: Callable, toy: Enumerated, x, own: Any = (), state: Any = ()) -> Outcomes:
-    """Run the loss of `build(model)` on every set of particles of the examples x [B, D]."""
+def outcomes(
+    build: Callable, toy: Enumerated, x, own: Any = (), state: Any = (), mutant: Callable = lambda loss: loss
+) -> Outcomes:
+    """Run the loss of `build(model)`, or what `mutant` makes of it, on every set of particles of examples x [B, D]."""
     key = jax.random.key(0)
     draws = record_draws(build, toy.model, toy.params, key, x, own, state)
     sets = sets_of(toy.number, len(draws.particles))
@@ -44,7 +46,7 @@ def outcomes(build: Callable, toy: Enumerated, x, own: Any = (), state: Any = ()
     def one(params, own, states):
         z = jax.tree.map(lambda v: jnp.asarray(v)[states], toy.z)
         scores = jax.vmap(lambda z, x: total(toy.model.log_posterior(params, z, x, ())))(z, draws.examples)
-        loss = build(prescribe(toy.model, draws, propose, z, ())).loss
+        loss = mutant(build(prescribe(toy.model, draws, propose, z, ())).loss)
 
         def run(trainable):
             value, (after, _) = loss(trainable, state, key, x, 0)
@@ -56,23 +58,36 @@ def outcomes(build: Callable, toy: Enumerated, x, own: Any = (), state: Any = ()
     return Outcomes(*quick_jit(jax.vmap(one, (None, None, 0)))(toy.params, own, sets), sets)
 
 
+def moments_from_after(loss: Callable) -> Callable:
+    """A mistake: the loss reads the state that it leaves, which depends on its own particles."""
+
+    def mutated(trainable, state, *args):
+        _, (after, _) = loss(trainable, state, *args)
+        return loss(trainable, jax.lax.stop_gradient(after), *args)
+
+    return mutated
+
+
 def randomized(tree: Any, seed: int = 1, scale: float = 0.7) -> Any:
     """A pytree of the same structure, every entry drawn from N(0, scale^2)."""
     draw = np.random.RandomState(seed).normal
     return jax.tree.map(lambda v: jnp.asarray(scale * draw(size=v.shape)), tree)
 
 
-def expected_errors(build: Callable, toy: Enumerated, x, bound: Callable, own: Any = (), state: Any = ()) -> dict:
-    """How far the expected loss ("value") and gradient (by group) are from those of -`bound(params, x)`."""
-    found = outcomes(build, toy, x, own, state)
+def exact_loss(toy: Enumerated, x, particles: int = 1) -> tuple[jax.Array, Any]:
+    """Minus the exact K-particle bound of examples x [B, D], averaged, and its gradient; K = 1 is the ELBO."""
 
-    def minus_bound(params):
-        return -jnp.mean(jax.vmap(lambda x: bound(params, x))(jnp.asarray(x)))
+    def loss(params):
+        return -jnp.mean(jax.vmap(lambda x: exact_bound(toy, params, x, particles))(jnp.asarray(x)))
 
-    value, gradient = quick_jit(jax.value_and_grad(minus_bound))(toy.params)
-    expected = found.mean(found.gradient.model)
+    return quick_jit(jax.value_and_grad(loss))(toy.params)
+
+
+def errors_of(run: Outcomes, exact: tuple[jax.Array, Any]) -> dict[str, float]:
+    """How far the expected loss ("value") and gradient (by group) are from exact ones."""
+    (value, gradient), expected = exact, run.mean(run.gradient.model)
     errors = {group: worst(expected[group], gradient[group]) for group in gradient}
-    return {"value": abs(float(found.chance @ found.loss - value)), **errors}
+    return {"value": abs(float(run.chance @ run.loss - value)), **errors}
 
 
 def tied_net(visible: int, latent: int, seed: int = 0) -> Enumerated:
