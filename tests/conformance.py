@@ -30,6 +30,7 @@ from genjax_models.objectives import (
     ReweightedWakeSleep,
     StraightThrough,
     Sum,
+    Thermodynamic,
     WakeSleep,
 )
 from genjax_models.objectives.baselines import LeaveOneOut, Neural
@@ -98,6 +99,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     ],
     "nvil": [NVIL(baseline=Neural(hidden=(2,))), NVIL(num_particles=2, local=False)],
     "vimco": [VIMCO(num_particles=2)],
+    "thermodynamic": [Thermodynamic(num_particles=2, num_partitions=2)],
     "arm": [ARM()],
     "disarm": [DisARM(), DisARM(num_pairs=2)],
     "mean_field": [MeanField(num_sweeps=2)],

@@ -9,6 +9,7 @@ from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
 from genjax_models.objectives.reinforce import Reinforce, reinforce
 from genjax_models.objectives.relaxed import Concrete, StraightThrough, concrete, straight_through
+from genjax_models.objectives.thermodynamic import Thermodynamic, thermodynamic
 from genjax_models.objectives.vimco import VIMCO, vimco
 from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, reweighted_wake_sleep, wake_sleep
 
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "reinforce": Reinforce,
     "nvil": NVIL,
     "vimco": VIMCO,
+    "thermodynamic": Thermodynamic,
     "mean_field": MeanField,
     "weighted_sum": Sum,
 }
@@ -45,6 +47,7 @@ __all__ = [
     "ReweightedWakeSleep",
     "StraightThrough",
     "Sum",
+    "Thermodynamic",
     "WakeSleep",
     "arm",
     "bidirectional",
@@ -60,6 +63,7 @@ __all__ = [
     "reinforce",
     "reweighted_wake_sleep",
     "straight_through",
+    "thermodynamic",
     "vimco",
     "wake_sleep",
     "weighted_sum",

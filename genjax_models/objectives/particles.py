@@ -158,3 +158,23 @@ def evidence_score(log_p: jax.Array, log_q: jax.Array, baseline: jax.Array | flo
     """
     estimate = evidence_lower_bound(log_p, log_q)
     return estimate._replace(recognition=(log_p - log_q - baseline) / log_q.shape[0])
+
+
+def thermodynamic_bound(log_p: jax.Array, log_q: jax.Array, betas: jax.Array) -> Estimate:
+    """The left Riemann sum of E_beta f over betas [P + 1] from 0 to 1, where f = log p(x, z) - log q(z | x).
+
+    E_beta, over p^beta q^(1 - beta), is estimated from the K particles of q by normalized weights w^beta; so is the
+    gradient of E_beta f, which is E_beta grad f + Cov_beta(beta grad log p + (1 - beta) grad log q, f). Biased at
+    finite K (Masrani, Le and Wood 2019).
+    """
+    f = _log_weights(log_p, log_q)
+    left = betas[:-1, None]
+    weights = jax.nn.softmax(left * f, axis=1)  # [P, K]
+    means = jnp.sum(weights * f, axis=1)
+    steps = jnp.diff(betas)
+    weighted, deviation = steps[:, None] * weights, f - means[:, None]
+    return Estimate(
+        jnp.sum(steps * means),
+        jnp.sum(weighted * (1 + left * deviation), axis=0),
+        jnp.sum(weighted * ((1 - left) * deviation - 1), axis=0),
+    )
