@@ -208,12 +208,13 @@ class NADE(NamedTuple):
     def logits_given(self, s: jax.Array) -> jax.Array:
         """The logit of every unit given the units of s before it, [..., n]."""
 
+        # Backwards, the activations of all units would be n times as large as the hidden layer: those at the start of
+        # about sqrt(n) blocks are kept, and those within one block at a time computed again, without their sigmoids.
+        @jax.checkpoint
         def unit(a, given):
             s, b, w, v = given
             return a + s[..., None] * w, b + jax.nn.sigmoid(a) @ v
 
-        # Backwards, the activations of all units would be n times as large as the hidden layer: those at the start of
-        # about sqrt(n) blocks are kept, and those within a block computed again.
         @jax.checkpoint
         def block(a, given):
             return jax.lax.scan(unit, a, given)
