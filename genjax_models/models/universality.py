@@ -15,7 +15,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from genjax_models.core import LatentVariableModel, Params
-from genjax_models.distributions import Bernoulli
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models.sigmoid_belief_network import sigmoid_belief_network
 
@@ -116,11 +115,10 @@ def visible_distribution(model: LatentVariableModel, params: Params) -> jax.Arra
             f"{WIDEST}. Estimate log p(x) by evaluation.log_marginal."
         )
     states = _states(len(top))
-    chance = jnp.exp(Bernoulli(top).log_prob(states))
+    chance = _chances(top, states)
     for w, b in layers:
         below = _states(len(b))
-        transfer = jnp.exp(Bernoulli((states @ w + b)[:, None]).log_prob(below))  # [states above, states below]
-        chance, states = chance @ transfer, below
+        chance, states = chance @ _chances((states @ w + b)[:, None], below), below
     return chance
 
 
@@ -158,6 +156,11 @@ def _share(state: np.ndarray, bit: int, persist: float, c: float) -> tuple[np.nd
 
 def _chain(layers: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, jax.Array]]:
     return {f"layers_{i}": {"kernel": jnp.asarray(w), "bias": jnp.asarray(b)} for i, (w, b) in enumerate(layers)}
+
+
+def _chances(logits: jax.Array, states: jax.Array) -> jax.Array:
+    """The probabilities of states of independent units, [..., states]."""
+    return jnp.prod(jax.nn.sigmoid((2 * states - 1) * logits), axis=-1)
 
 
 def _states(number: int) -> jax.Array:
