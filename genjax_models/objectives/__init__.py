@@ -5,8 +5,10 @@ from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
+from genjax_models.objectives.muprop import MuProp, muprop
 from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
+from genjax_models.objectives.rebar import REBAR, RELAX, rebar, relax
 from genjax_models.objectives.reinforce import Reinforce, reinforce
 from genjax_models.objectives.relaxed import Concrete, StraightThrough, concrete, straight_through
 from genjax_models.objectives.thermodynamic import Thermodynamic, thermodynamic
@@ -28,6 +30,9 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "vimco": VIMCO,
     "thermodynamic": Thermodynamic,
     "mean_field": MeanField,
+    "muprop": MuProp,
+    "rebar": REBAR,
+    "relax": RELAX,
     "weighted_sum": Sum,
 }
 
@@ -37,11 +42,14 @@ __all__ = [
     "IWAE",
     "NVIL",
     "OBJECTIVES",
+    "REBAR",
+    "RELAX",
     "VIMCO",
     "Bidirectional",
     "Concrete",
     "DisARM",
     "MeanField",
+    "MuProp",
     "Part",
     "Reinforce",
     "ReweightedWakeSleep",
@@ -59,8 +67,11 @@ __all__ = [
     "mean_field",
     "mean_field_bound",
     "mean_field_bound_at",
+    "muprop",
     "nvil",
+    "rebar",
     "reinforce",
+    "relax",
     "reweighted_wake_sleep",
     "straight_through",
     "thermodynamic",

@@ -91,9 +91,11 @@ class AntitheticLoss:
 
     def given(self, params: Params, u: Latents, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Bound and surrogate of every example, [B] each, as a pure function of the uniforms u, leaves [B, N, ...]."""
+        sample = self.model.sample_from_uniforms
+        assert sample is not None
         size, number = batch.x.shape[0], self.num_pairs
         both = jax.tree.map(lambda v: jnp.concatenate([v, 1 - v], axis=1), u)
-        z, logits = jax.vmap(lambda u, x, c: jax.vmap(lambda u: self.model.sample_from_uniforms(params, u, x, c))(u))(
+        z, logits = jax.vmap(lambda u, x, c: jax.vmap(lambda u: sample(params, u, x, c))(u))(
             both, batch.x, batch.context
         )
         log_p = total(log_joint(self.model, params, z, batch)).reshape(size, 2, number)

@@ -1,11 +1,12 @@
-"""What estimators for binary latents share: uniforms, samples with their logits, and refusals."""
+"""What estimators for binary latents share: uniforms, log q by logits, real numbers in place of upper layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, Scalar
+from genjax_models.core import Batch, Context, Key, Latents, LatentVariableModel, Params, Scalar, X, total
 from genjax_models.distributions import bernoulli_log_prob
 from genjax_models.errors import ModelError
 from genjax_models.objectives.common import require_latent_variable_model
@@ -46,7 +47,7 @@ def draw_uniforms(model: LatentVariableModel, params: Params, key: Key, batch: B
 
 def sum_units(values: Latents, axes: int) -> Scalar:
     """The sum over all units of all latents, leaves [*axes, ...] -> [*axes]; `axes` counts the leading axes."""
-    return sum(jnp.sum(v, axis=tuple(range(axes, v.ndim))) for v in jax.tree.leaves(values))
+    return total(jax.tree.map(lambda v: jnp.sum(v, axis=tuple(range(axes, v.ndim))), values))
 
 
 def score_bernoulli(logits: Latents, z: Latents, axes: int) -> Scalar:
@@ -56,4 +57,33 @@ def score_bernoulli(logits: Latents, z: Latents, axes: int) -> Scalar:
         shape = z.shape[:axes]
         return bernoulli_log_prob(logits.reshape(*shape, -1), z.reshape(*shape, -1))
 
-    return sum(jax.tree.leaves(jax.tree.map(of_group, logits, z)))
+    return total(jax.tree.map(of_group, logits, z))
+
+
+def log_weight(model: LatentVariableModel, params: Params, z: Latents, x: X, c: Context) -> Scalar:
+    """f(z) = log p(x, z) - log q(z | x) of one example; between 0 and 1 each unit's terms are linear in it."""
+    return total(model.log_joint(params, z, x, c)) - total(model.log_posterior(params, z, x, c))
+
+
+def replace_from(
+    model: LatentVariableModel,
+    params: Params,
+    z: Latents,
+    i: int,
+    y: jax.Array,
+    unit: Callable[[int, jax.Array], jax.Array],
+    x: X,
+    c: Context,
+) -> Latents:
+    """z with group i set to y, and every group j above it to unit(j, its logits given the groups below as replaced).
+
+    Groups are counted as q draws them, from x upwards.
+    """
+    assert model.posterior_logits is not None
+    groups, structure = jax.tree.flatten(z)
+    groups[i] = y
+    for j in range(i + 1, len(groups)):
+        # Of all groups' logits only those of group j are used; the compiler leaves the others out.
+        logits = model.posterior_logits(params, jax.tree.unflatten(structure, groups), x, c)
+        groups[j] = unit(j, jax.tree.leaves(logits)[j])
+    return jax.tree.unflatten(structure, groups)
