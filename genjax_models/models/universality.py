@@ -60,8 +60,8 @@ def universal_sigmoid_belief_network(
         Array([0.5, 0. , 0.2, 0.3], dtype=float32)
 
     Reference:
-        Sutskever and Hinton, "Deep, narrow sigmoid belief networks are universal approximators", 2008. Their sharing
-        step takes three layers.
+        Sutskever and Hinton, "Deep, narrow sigmoid belief networks are universal approximators", 2008. With several
+        steps in a layer fewer layers suffice: Le Roux and Bengio 2010; Montúfar and Ay 2011.
     """
     p, visible = _checked(probabilities)
     if not (isinstance(tolerance, (int, float)) and 0 < tolerance < 1):
