@@ -67,18 +67,40 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     evaluate.add_argument("--num-samples", type=_positive, metavar="K", help="importance samples an example")
+    which = "p(x), or also p*(x), the geometric mean of p and q (default: as the run was configured)"
+    evaluate.add_argument("--distribution", choices=("p", "p_star"), help=which)
     evaluate.add_argument("--data-dir", metavar="DIR", help=where)
     evaluate.add_argument("--json", action="store_true", help="print JSON")
 
     sample = commands.add_parser(
-        "sample", help="a picture of samples of a run", description="Draw E[x | z] at z from the prior."
+        "sample",
+        help="a picture of samples of a run",
+        description="Draw E[x | z] at z from the prior, or the units' probabilities in draws of p*.",
     )
     sample.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     sample.add_argument("--num", type=_positive, default=100, metavar="N", help="how many (default: 100)")
     seed = "another draw for each; that of samples.png is 0 (default: 1)"
     sample.add_argument("--seed", type=int, default=1, metavar="S", help=seed)
+    which = "draw from p or from p* (default: as the run was configured)"
+    sample.add_argument("--distribution", choices=("p", "p_star"), help=which)
     sample.add_argument("--out", default="samples.png", metavar="FILE.png", help="the picture (default: samples.png)")
     sample.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+
+    inpainting = commands.add_parser(
+        "inpaint",
+        help="a picture of test images of a run, completed where they are hidden",
+        description="Hide a part of test images and complete it by Gibbs sampling of p*, the geometric mean of p and "
+        "q; for binary latents. A row has the truth, what is seen, and six completions.",
+    )
+    inpainting.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    hide = "top, bottom, left, right, or a fraction of random pixels such as 0.5 (default: bottom)"
+    inpainting.add_argument("--hide", default="bottom", metavar="PART", help=hide)
+    inpainting.add_argument("--num", type=_positive, default=10, metavar="N", help="how many images (default: 10)")
+    inpainting.add_argument("--seed", type=int, default=1, metavar="S", help="another draw for each (default: 1)")
+    picture = "the picture (default: inpainted.png)"
+    inpainting.add_argument("--out", default="inpainted.png", metavar="FILE.png", help=picture)
+    inpainting.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+    inpainting.add_argument("--data-dir", metavar="DIR", help=where)
 
     listing = commands.add_parser(
         "list",
@@ -205,10 +227,20 @@ def _figure(mean: float | None, error: float | None) -> str:
 def _summary(result: dict) -> str:
     bound = _figure(result["test_bound"], result["test_bound_standard_error"])
     nll = _figure(result["test_nll"], result["test_nll_standard_error"])
-    return (
+    summary = (
         f"test bound {bound}, test NLL {nll} nats per example ({result['test_nll_samples']} samples, "
         f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
+    if "log_z" in result:
+        unnormalized, normalized, log_z = (
+            _figure(result[name], result[f"{name}_standard_error"])
+            for name in ("test_nll_p_star_unnormalized", "test_nll_p_star", "log_z")
+        )
+        summary += (
+            f"\ntest NLL of p* {unnormalized} unnormalized, which is the one to compare; {normalized} with log Z "
+            f"{log_z} ({result['log_z_samples']} samples), an estimate that is low in expectation and then flatters it"
+        )
+    return summary
 
 
 def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
@@ -245,7 +277,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     _use_compilation_cache()
     from genjax_models.experiment import evaluate_run
 
-    result = evaluate_run(Path(arguments.run_dir), arguments.data_dir, arguments.num_samples, _say)
+    result = evaluate_run(
+        Path(arguments.run_dir), arguments.data_dir, arguments.num_samples, _say, arguments.distribution
+    )
     print(json.dumps(result) if arguments.json else _summary(result))
     return 0
 
@@ -255,7 +289,31 @@ def _sample(arguments: argparse.Namespace) -> int:
     from genjax_models.experiment import sample_run
 
     out = sample_run(
-        Path(arguments.run_dir), arguments.num, Path(arguments.out), arguments.seed, arguments.overwrite, _say
+        Path(arguments.run_dir),
+        arguments.num,
+        Path(arguments.out),
+        arguments.seed,
+        arguments.overwrite,
+        _say,
+        arguments.distribution,
+    )
+    print(out)
+    return 0
+
+
+def _inpaint(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.experiment import inpaint_run
+
+    out = inpaint_run(
+        Path(arguments.run_dir),
+        arguments.hide,
+        arguments.num,
+        Path(arguments.out),
+        arguments.seed,
+        arguments.overwrite,
+        arguments.data_dir,
+        _say,
     )
     print(out)
     return 0
@@ -324,7 +382,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "train":
             return _train(arguments, overrides)
-        return {"evaluate": _evaluate, "sample": _sample, "list": _list}[arguments.command](arguments)
+        commands = {"evaluate": _evaluate, "sample": _sample, "inpaint": _inpaint, "list": _list}
+        return commands[arguments.command](arguments)
     except UserError as error:
         _say(f"error: {error}")
         return 2

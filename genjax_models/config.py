@@ -291,6 +291,9 @@ class Training:
     )
 
 
+Distribution = Literal["p", "p_star"]
+
+
 @config
 class Evaluation:
     """What is measured on held-out data."""
@@ -308,6 +311,10 @@ class Evaluation:
     parameters: Literal["best", "latest"] = field(
         default="best", help="evaluate the checkpoint that is best by best_by, or the latest one"
     )
+    distribution: Distribution = field(
+        default="p", help="evaluate p(x), or also p*(x), the geometric mean of p and q, from which samples then are"
+    )
+    num_z_samples: int = field(default=100_000, ge=1, help="samples for the constant log Z of p*; unused for p")
 
 
 @config

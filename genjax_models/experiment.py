@@ -5,6 +5,7 @@ Training the same configuration in the same folder again resumes; nothing in it 
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -23,11 +24,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import checkpoints
-from genjax_models.config import Config
-from genjax_models.core import Params, Trainable, TrainState
+from genjax_models.config import Config, Distribution, validate
+from genjax_models.core import LatentVariableModel, Params, Trainable, TrainState
 from genjax_models.data import Dataset, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
-from genjax_models.evaluation import log_marginal, objective_metrics
+from genjax_models.evaluation import (
+    LogZSquared,
+    inpaint,
+    log_marginal,
+    log_p_star,
+    log_z_squared,
+    objective_metrics,
+    sample_p_star,
+)
+from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.run_folder import (
     EVALUATIONS,
     METRICS,
@@ -183,6 +193,41 @@ def _sample(config: Config, params: Params, key, visible: int, num: int) -> jax.
     return jax.vmap(one)(jax.random.split(key, num))
 
 
+# p*, the distribution of a bidirectional Helmholtz machine.
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def _log_z_squared(config: Config, params: Params, key, visible: int, num_samples: int):
+    return log_z_squared(config.model.build(visible), params, key, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def _log_p_star(config: Config, params: Params, key, x, normalizer: LogZSquared, visible: int, num_samples: int):
+    return log_p_star(config.model.build(visible), params, key, x, normalizer, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num"))
+def _sample_p_star(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
+    """The probabilities that draws of p* were made by, [num, D]."""
+    return sample_p_star(config.model.build(visible), params, key, num).probabilities
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def _inpaint(config: Config, params: Params, key, x, hidden, visible: int) -> jax.Array:
+    """x with the probabilities of what is hidden, [N, D]."""
+    return inpaint(config.model.build(visible), params, key, x, hidden).probabilities
+
+
+def _check_p_star(config: Config, visible: int, what: str) -> None:
+    """Raise ConfigError unless p* of the model can be evaluated and sampled."""
+    model = config.model.build(visible)
+    if not isinstance(model, LatentVariableModel) or model.support != "binary":
+        raise ConfigError(
+            f"{what}: p* is the geometric mean of p(x, z) and q(z | x) over binary latents, which {model.name} does "
+            "not have; use a belief net, or the distribution 'p'."
+        )
+
+
 def evaluated_parameters(state: TrainState) -> Params:
     """The moving average where one is kept, else the parameters."""
     return state.params if state.average is None else state.average
@@ -226,6 +271,8 @@ def train_run(
     train = make_train(config)
     data, spec = load_data(config, data_dir)
     _check_best_by(config, train, spec)
+    if config.evaluation.distribution == "p_star":
+        _check_p_star(config, spec.visible, "evaluation.distribution")
     check_training_data(config, data.train)  # before there is a folder that the mended configuration would not match
     run, existed = create_or_match(Path(folder), config, spec)
     if data.support == "unit" and config.model.data_support == "unit":
@@ -373,8 +420,11 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     return state, evaluated_parameters(state), chosen
 
 
+LOG_Z, LOG_P_STAR, COMPLETIONS = (2**32 - i for i in (1, 2, 3))  # streams beyond the samples' seeds
+
+
 def _evaluation_key(run: Run, stream: int):
-    """A key for evaluations: 0 validation, 1 test bound, 2 log p(x), 3 and on samples."""
+    """A key for evaluations: 0 validation, 1 test bound, 2 log p(x), 3 and on samples; and those below for p*."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION), stream)
 
 
@@ -384,11 +434,12 @@ def _measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Ar
 
 
 def _test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
-    """Bound and NLL on the test split."""
+    """Bound and NLL on the test split; and what p* gives it, where that is asked for."""
     bound, bound_error = _mean_and_error(_measure(run, state, params, 1, x_test)["bound"])
     config, key = program_config(run.config), _evaluation_key(run, 2)
     estimate = _log_marginal(config, params, key, x_test, run.data.visible, num_samples)
     nll, nll_error = _mean_and_error(-np.asarray(estimate.log_prob))
+    p_star = _test_p_star(run, params, x_test, num_samples) if run.config.evaluation.distribution == "p_star" else {}
     return {
         "test_bound": bound,
         "test_bound_standard_error": bound_error,
@@ -396,8 +447,30 @@ def _test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_sa
         "test_nll_standard_error": nll_error,
         "test_nll_samples": num_samples,
         "test_nll_mean_estimator_error": _number(np.mean(np.asarray(estimate.standard_error))),
+        **p_star,
         "test_examples": len(x_test),
         "units": "nats per example",
+    }
+
+
+def _test_p_star(run: Run, params: Params, x_test: jax.Array, num_samples: int) -> dict:
+    """NLL of p* on the test split, unnormalized and with the estimate of log Z."""
+    config, visible = program_config(run.config), run.data.visible
+    num_z_samples = run.config.evaluation.num_z_samples
+    z_squared = _log_z_squared(config, params, _evaluation_key(run, LOG_Z), visible, num_z_samples)
+    estimate = _log_p_star(config, params, _evaluation_key(run, LOG_P_STAR), x_test, z_squared, visible, num_samples)
+    unnormalized, error = _mean_and_error(-np.asarray(estimate.unnormalized))
+    nll, _ = _mean_and_error(-np.asarray(estimate.log_prob))
+    return {
+        "test_nll_p_star_unnormalized": unnormalized,
+        "test_nll_p_star_unnormalized_standard_error": error,
+        "test_nll_p_star": nll,
+        # The error of log Z is one for all examples: averaging over them does not lower it.
+        "test_nll_p_star_standard_error": None if error is None else _number(np.hypot(error, z_squared.standard_error)),
+        "test_nll_p_star_mean_estimator_error": _number(np.mean(np.asarray(estimate.standard_error))),
+        "log_z": _number(z_squared.value / 2),
+        "log_z_standard_error": _number(z_squared.standard_error / 2),
+        "log_z_samples": num_z_samples,
     }
 
 
@@ -435,21 +508,48 @@ def _versions() -> dict[str, str]:
 
 
 def sample_images(run: Run, params: Params, num: int, seed: int = 0) -> np.ndarray:
-    """E[x | z] of `num` draws from the prior, [num, D]."""
+    """E[x | z] of `num` draws from the prior, or the units' probabilities in draws of p*, [num, D]."""
     config, key = program_config(run.config), _evaluation_key(run, 3 + seed)
-    return np.asarray(_sample(config, params, key, run.data.visible, num))
+    draw = _sample_p_star if run.config.evaluation.distribution == "p_star" else _sample
+    return np.asarray(draw(config, params, key, run.data.visible, num))
 
 
-def evaluate_run(folder: Path, data_dir: str | None, num_samples: int | None, log: Log) -> dict:
-    """Evaluate a run on the test split again, and add a line to its evaluations.jsonl.
+def _open_for(folder: Path, distribution: Distribution | None) -> Run:
+    """The run in a folder, to be evaluated under another distribution than it was configured for, if one is given."""
+    run = open_run(folder)
+    if distribution is None:
+        return run
+    evaluation = validate(dataclasses.replace(run.config.evaluation, distribution=distribution))
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, evaluation=evaluation))
+    if distribution == "p_star":
+        _check_p_star(run.config, run.data.visible, "distribution 'p_star'")
+    return run
 
-    Raises:
-        UserError: no run, no whole checkpoint, or data that is not there or other than the run's.
-    """
-    run = open_run(Path(folder))
+
+def _load_run_data(run: Run, data_dir: str | None) -> Dataset:
     data, spec = load_data(run.config, data_dir)
     if spec != run.data:
-        raise RunError(f"{folder} was trained on other data: {run.data} then, {spec} now.")
+        raise RunError(f"{run.folder} was trained on other data: {run.data} then, {spec} now.")
+    return data
+
+
+def evaluate_run(
+    folder: Path, data_dir: str | None, num_samples: int | None, log: Log, distribution: Distribution | None = None
+) -> dict:
+    """Evaluate a run on the test split again, and add a line to its evaluations.jsonl.
+
+    Args:
+        folder: the run folder.
+        data_dir: where data files lie; None for the environment's or the default folder.
+        num_samples: importance samples an example; None for the configured number.
+        log: hears what happens.
+        distribution: "p", or "p_star" for its figures too; None for what is configured.
+
+    Raises:
+        UserError: no run, no whole checkpoint, a model without p*, or data that is not there or other than the run's.
+    """
+    run = _open_for(Path(folder), distribution)
+    data = _load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
     tested = {"evaluated_step": chosen.step, **_test(run, state, params, jax.device_put(data.test), samples)}
@@ -461,24 +561,103 @@ def evaluate_run(folder: Path, data_dir: str | None, num_samples: int | None, lo
     return tested
 
 
-def sample_run(folder: Path, num: int, out: Path, seed: int, overwrite: bool, log: Log) -> Path:
-    """Draw samples of a run as a picture.
-
-    Raises:
-        UserError: no run, no whole checkpoint, or a file that exists already or cannot be written.
-    """
-    from genjax_models import plots
-
-    run, out = open_run(Path(folder)), Path(out)
+def _check_picture(out: Path, seed: int, overwrite: bool) -> None:
+    """Raise UserError, before anything is drawn, for a seed out of range or a file that stands there."""
     if not 0 <= seed < 2**31:
         raise UserError(f"seed: got {seed}, expected at least 0 and less than {2**31}.")
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
-    _, params, chosen = chosen_parameters(run, log)
-    images = sample_images(run, params, num, seed)
+
+
+def _save_picture(out: Path, images: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None):
+    from genjax_models import plots
+
     try:
-        plots.save_images(out, images, run.data.image_shape)
+        plots.save_images(out, images, image_shape, columns)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({os.strerror(error.errno or 0)}); give another --out.") from None
+
+
+def sample_run(
+    folder: Path, num: int, out: Path, seed: int, overwrite: bool, log: Log, distribution: Distribution | None = None
+) -> Path:
+    """Draw samples of a run as a picture, from "p" or "p_star"; None for what is configured.
+
+    Raises:
+        UserError: no run, no whole checkpoint, a model without p*, or a file that exists already or cannot be written.
+    """
+    run, out = _open_for(Path(folder), distribution), Path(out)
+    _check_picture(out, seed, overwrite)
+    _, params, chosen = chosen_parameters(run, log)
+    _save_picture(out, sample_images(run, params, num, seed), run.data.image_shape)
     log(f"{num} samples of step {chosen.step} in {out}")
+    return out
+
+
+def hidden_pixels(hide: str, image_shape: tuple[int, ...], num: int, seed: int) -> np.ndarray:
+    """Which pixels of `num` images are hidden, booleans [num, D]: a half of each, or a random fraction.
+
+    Raises:
+        UserError: neither a half's name nor a number between 0 and 1.
+    """
+    height, width = image_shape[:2]
+    rows, columns = np.indices((height, width))
+    halves = {
+        "top": rows < height // 2,
+        "bottom": rows >= height - height // 2,
+        "left": columns < width // 2,
+        "right": columns >= width - width // 2,
+    }
+    if hide in halves:
+        hidden = np.broadcast_to(halves[hide], (num, height, width))
+    else:
+        try:
+            fraction = float(hide)
+        except ValueError:
+            fraction = math.nan
+        if not 0 < fraction < 1:
+            known = ", ".join(halves)
+            raise UserError(f"--hide: got {hide!r}, expected one of {known}, or a fraction between 0 and 1.")
+        order = np.random.RandomState(seed).uniform(size=(num, height * width)).argsort(axis=1).argsort(axis=1)
+        hidden = (order < round(fraction * height * width)).reshape(num, height, width)
+    channels = math.prod(image_shape[2:])
+    return np.repeat(hidden.reshape(num, -1), channels, axis=1)
+
+
+def inpaint_run(
+    folder: Path, hide: str, num: int, out: Path, seed: int, overwrite: bool, data_dir: str | None, log: Log
+) -> Path:
+    """Complete test images of which a part is hidden, as a picture: truth, what is seen, and six completions a row.
+
+    Args:
+        folder: the run folder of a model with binary latents.
+        hide: "top", "bottom", "left", "right", or a fraction of random pixels such as "0.5".
+        num: images, a row each.
+        out: the picture.
+        seed: another one hides and draws anew; the images stay.
+        overwrite: replace the picture if it exists.
+        data_dir: where data files lie; None for the environment's or the default folder.
+        log: hears what happens.
+
+    Raises:
+        UserError: no run or checkpoint, a model without p*, data without images, or a file that cannot be written.
+    """
+    completions = 6
+    run, out = _open_for(Path(folder), "p_star"), Path(out)
+    _check_picture(out, seed, overwrite)
+    shape = run.data.image_shape
+    if shape is None:
+        raise RunError(f"{folder}: its data are no images; give the data an image_shape (Arrays(image_shape=(8, 8))).")
+    hidden_pixels(hide, shape, 1, seed)  # explains a wrong word before the data are read
+    x = evaluation_subset(_load_run_data(run, data_dir).test, num).astype(np.float32)
+    hidden = hidden_pixels(hide, shape, len(x), seed)
+    require_binary_where_seen(x, hidden)
+    _, params, chosen = chosen_parameters(run, log)
+    again = [np.repeat(v, completions, axis=0) for v in (x, hidden)]
+    key = jax.random.fold_in(_evaluation_key(run, COMPLETIONS), seed)
+    completed = np.asarray(_inpaint(program_config(run.config), params, key, *again, run.data.visible))
+    seen = np.where(hidden, 0.5, x)
+    rows = np.concatenate([x[:, None], seen[:, None], completed.reshape(len(x), completions, -1)], axis=1)
+    _save_picture(out, rows.reshape(-1, rows.shape[-1]), shape, columns=rows.shape[1])
+    log(f"{len(x)} test images, what is seen of each, and {completions} completions by step {chosen.step} in {out}")
     return out

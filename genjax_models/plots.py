@@ -18,12 +18,13 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray:
+def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None) -> np.ndarray:
     """Examples side by side with a thin frame: [N, D] -> [rows, columns] or [rows, columns, 3], in [0, 1].
 
     Args:
         x: N examples; values are clipped to [0, 1].
         image_shape: (height, width) or (height, width, channels); None draws each example as one row of pixels.
+        columns: images in a row; None for as many as there are rows.
     """
     x = np.clip(np.asarray(x, np.float32), 0, 1)
     if image_shape is None:
@@ -32,7 +33,7 @@ def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray
     images = x.reshape(len(x), height, width, *channels)
     if channels == [1]:
         images = images[..., 0]
-    columns = math.ceil(math.sqrt(len(x)))
+    columns = columns or math.ceil(math.sqrt(len(x)))
     rows = math.ceil(len(x) / columns)
     grid = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *images.shape[3:]), 0.5, np.float32)
     for i, image in enumerate(images):
@@ -41,11 +42,11 @@ def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray
     return grid
 
 
-def save_images(path: Path, x: np.ndarray, image_shape: tuple[int, ...] | None) -> None:
+def save_images(path: Path, x: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None) -> None:
     """Write a PNG of examples, black for 0 and white for 1, every pixel enlarged to be seen."""
     from matplotlib.image import imsave
 
-    grid = image_grid(x, image_shape)
+    grid = image_grid(x, image_shape, columns)
     enlarge = max(1, 700 // max(grid.shape[:2]))
     grid = grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     imsave(path, grid, cmap="gray", vmin=0, vmax=1, format="png")

@@ -250,13 +250,12 @@ def _resample(model, params, key, num_proposals, c) -> Pair:
         # The largest log-weight plus Gumbel noise is a draw by the weights: no list of them is kept.
         return pair, log_w + jax.random.gumbel(choose, dtype=log_w.dtype)
 
-    def better(best, index):
-        pair, score = one(jax.random.fold_in(key, index))
+    def better(i, best):
+        pair, score = one(jax.random.fold_in(key, i))
         wins = score > best[1]
-        return jax.tree.map(lambda new, old: jnp.where(wins, new, old), (pair, score), best), None
+        return jax.tree.map(lambda new, old: jnp.where(wins, new, old), (pair, score), best)
 
-    first = one(jax.random.fold_in(key, 0))
-    return jax.lax.scan(better, first, jnp.arange(1, num_proposals))[0][0]
+    return jax.lax.fori_loop(1, num_proposals, better, one(jax.random.fold_in(key, 0)))[0]
 
 
 def heat_bath_logit(log_density, units, i) -> Scalar:
@@ -331,7 +330,7 @@ def _samples(pair: Pair, probabilities: jax.Array) -> PStarSamples:
     return PStarSamples(pair.x, probabilities, jax.tree.map(lambda v: v[:, 0], pair.z))
 
 
-def _sample(model, num, num_proposals, num_candidates, block, params, key, num_sweeps, context) -> PStarSamples:
+def _sample(model, num, num_candidates, block, params, key, num_proposals, num_sweeps, context) -> PStarSamples:
     def one(key, _):
         first, rest = jax.random.split(key)
         pair = _resample(model, params, first, num_proposals, context)
@@ -341,7 +340,7 @@ def _sample(model, num, num_proposals, num_candidates, block, params, key, num_s
     return _samples(*in_blocks(one, key, jnp.arange(num), block))
 
 
-_run_sample = compiled(_sample, static=5)
+_run_sample = compiled(_sample, static=4)
 
 
 def sample_p_star(
@@ -392,7 +391,7 @@ def sample_p_star(
     sizes = {"num": num, "num_proposals": num_proposals, "num_candidates": num_candidates, "block": block}
     _require("sample_p_star", model, **sizes)
     _require_sweeps("sample_p_star", num_sweeps, 0)
-    return _run_sample(model, num, num_proposals, num_candidates, block, params, key, num_sweeps, context)
+    return _run_sample(model, num, num_candidates, block, params, key, num_proposals, num_sweeps, context)
 
 
 def _inpaint(model, num_candidates, block, params, key, batch, hidden, num_sweeps) -> PStarSamples:
@@ -462,10 +461,7 @@ def inpaint(
         )
     mask = jnp.broadcast_to(mask, batch.x.shape)
     if not any(isinstance(v, jax.core.Tracer) for v in (batch.x, mask)):
-        seen = np.asarray(batch.x)[~np.asarray(mask)]
-        wrong = seen[(seen != 0) & (seen != 1)]
-        if len(wrong):
-            raise DataError(f"x: {len(wrong)} seen values are neither 0 nor 1, such as {wrong[0]:g}; binarize them.")
+        require_binary_where_seen(batch.x, mask)
     return _run_inpaint(model, num_candidates, block, params, key, batch, mask, num_sweeps)
 
 
@@ -483,6 +479,14 @@ def _require_binary(name: str, model: Any) -> None:
     if getattr(model, "support", None) != "binary":
         got = getattr(model, "name", repr(model))
         raise ModelError(f"{name} sweeps over binary units, and {got} is no latent variable model with binary latents.")
+
+
+def require_binary_where_seen(x: Any, hidden: Any) -> None:
+    """Raise DataError unless x is 0 or 1 wherever it is not hidden."""
+    seen = np.asarray(x)[~np.asarray(hidden)]
+    wrong = seen[(seen != 0) & (seen != 1)]
+    if len(wrong):
+        raise DataError(f"x: {len(wrong)} seen values are neither 0 nor 1, such as {wrong[0]:g}; binarize them.")
 
 
 def _require_sweeps(name: str, number: Any, least: int) -> None:
