@@ -90,6 +90,11 @@ class Bernoulli(NamedTuple):
         """A draw in {0, 1}, of the logits' shape and type; no gradient flows through it."""
         return bernoulli_sample(key, jax.lax.stop_gradient(jax.nn.sigmoid(self.logits)))
 
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The draw of `sample` with its log-probability."""
+        x = self.sample(key)
+        return x, self.log_prob(x)
+
     def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(x, logits), each [..., D]: x_i is 1 where u_i < p(x_i = 1); no gradient flows through x."""
         p = jax.lax.stop_gradient(jax.nn.sigmoid(self.logits))
@@ -169,7 +174,12 @@ class AutoregressiveBernoulli(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A draw in {0, 1}, of the biases' shape and type; no gradient flows through it."""
-        return self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))[0]
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The draw of `sample` with its log-probability, from one walk over the units."""
+        s, logits = self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))
+        return s, bernoulli_log_prob(logits, s)
 
     def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(s, logits), each [..., n]: s_i is 1 where u_i < sigmoid(logits_i); no gradient flows through s."""
@@ -238,7 +248,12 @@ class NADE(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A draw in {0, 1}, of the biases' shape and type; no gradient flows through it."""
-        return self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))[0]
+        return self.sample_and_log_prob(key)[0]
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The draw of `sample` with its log-probability, from one walk over the units."""
+        s, logits = self.sample_from_uniforms(jax.random.uniform(key, self.bias.shape, self.bias.dtype))
+        return s, bernoulli_log_prob(logits, s)
 
     def sample_from_uniforms(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(s, logits), each [..., n]: s_i is 1 where u_i < sigmoid(logits_i); no gradient flows through s."""

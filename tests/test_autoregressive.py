@@ -126,6 +126,8 @@ def test_samples_have_their_probabilities(x64, kind):
     keys = jax.random.split(jax.random.key(0), number)
     drawn = np.asarray(quick_jit(jax.vmap(toy.sample))(keys))
     assert drawn.dtype == toy.bias.dtype
+    again, log_prob = quick_jit(jax.vmap(toy.sample_and_log_prob))(keys[:100])
+    assert worst((again, log_prob), (drawn[:100], toy.log_prob(again))) < 1e-12
     counts = np.bincount((drawn @ [4, 2, 1]).astype(int), minlength=8)
     expected = number * np.exp(toy.log_prob(binary_states(3)))
     assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3

@@ -83,10 +83,9 @@ class SigmoidBeliefNetworkModule(nn.Module):
     def propose(self, key, x, c=()):
         z, terms, s = [], [], x
         for i, k in enumerate(jax.random.split(key, len(self.layers))):
-            q = self.recognition(i, s)
-            s = q.sample(k)
+            s, log_q = self.recognition(i, s).sample_and_log_prob(k)
             z.append(s)
-            terms.append(q.log_prob(s))
+            terms.append(log_q)
         return tuple(z), tuple(terms)
 
     def log_joint(self, z, x, c=()):
