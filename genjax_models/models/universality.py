@@ -42,7 +42,7 @@ def universal_sigmoid_belief_network(
 
     Args:
         probabilities: of the states of x in the order of `itertools.product([0, 1], repeat=D)`, that is, x_1 is the
-            most significant bit; [2^D], zeros allowed.
+            most significant bit; [2^D], zeros allowed. Their sum, 1 within 1e-5, is divided out.
         tolerance: how far the distribution may be off in L1, beyond the round-off of the logits. At D = 4 that was
             3e-15 in float64 (tolerance 1e-15, c = 40) and 3e-6 in float32, where a tolerance below the default only
             makes weights, and with them the round-off, larger.
@@ -56,7 +56,7 @@ def universal_sigmoid_belief_network(
 
     Example:
         >>> model, params = universal_sigmoid_belief_network([0.5, 0.0, 0.2, 0.3])
-        >>> visible_distribution(model, params)
+        >>> visible_distribution(model, params).round(4)
         Array([0.5, 0. , 0.2, 0.3], dtype=float32)
 
     Reference:
@@ -71,7 +71,7 @@ def universal_sigmoid_belief_network(
     mass = p[code @ (2 ** np.arange(visible)[::-1])]
     ahead = np.append(np.cumsum(mass[::-1])[::-1], 0.0)[1:]  # p(a_{k+1}, ..., a_S)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Where nothing is left to move, mass[k] is 0 too, and whether nothing persists does not matter.
+        # 0 / 0 where no mass arrives: what would become of it does not matter.
         persist = np.nan_to_num(np.clip(np.log(mass) - np.log(ahead), -c, c), nan=c)
     down, up = [], []
     for k, (here, there) in enumerate(itertools.pairwise(code)):
