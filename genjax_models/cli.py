@@ -102,6 +102,29 @@ def parser() -> argparse.ArgumentParser:
     inpainting.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
     inpainting.add_argument("--data-dir", metavar="DIR", help=where)
 
+    estimators = commands.add_parser(
+        "estimators",
+        help="compare gradient estimators on a run: variance against time",
+        description="Measure the gradient of every objective that the run's model can serve, at the initial parameters "
+        "and at each checkpoint that was kept: its variance, its signal-to-noise ratio, and the time it takes. Print a "
+        "table and draw the variance of q's gradient against time. An objective's own parameters and moments are "
+        "fitted first, with the model held still. The run's own objective is configured as in the run, the others by "
+        "their defaults.",
+    )
+    estimators.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    estimators.add_argument(
+        "--objectives", metavar="A,B,...", help="names from `genjax-models list` (default: all that fit)"
+    )
+    draws = "gradients drawn of each (default: 200)"
+    estimators.add_argument("--num-draws", type=_positive, default=200, metavar="N", help=draws)
+    batch = "examples of the training split in the batch (default: the run's batch size)"
+    estimators.add_argument("--batch", type=_positive, metavar="N", help=batch)
+    picture = "the picture (default: estimators.png)"
+    estimators.add_argument("--out", default="estimators.png", metavar="FILE.png", help=picture)
+    estimators.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+    estimators.add_argument("--data-dir", metavar="DIR", help=where)
+    estimators.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -319,6 +342,25 @@ def _inpaint(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _estimators(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.estimator_comparison import compare_estimators, table
+
+    result = compare_estimators(
+        Path(arguments.run_dir),
+        None if arguments.objectives is None else arguments.objectives.split(","),
+        num_draws=arguments.num_draws,
+        batch_size=arguments.batch,
+        out=Path(arguments.out),
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(json.dumps(result, indent=2) if arguments.json else table(result))
+    _say(f"picture in {arguments.out}")
+    return 0
+
+
 def catalogue() -> dict[str, list[dict]]:
     """Every model and objective with its capability, description and citation, and which objectives fit which model."""
     from genjax_models.errors import ModelError
@@ -382,7 +424,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "train":
             return _train(arguments, overrides)
-        commands = {"evaluate": _evaluate, "sample": _sample, "inpaint": _inpaint, "list": _list}
+        commands = {
+            "evaluate": _evaluate,
+            "sample": _sample,
+            "inpaint": _inpaint,
+            "estimators": _estimators,
+            "list": _list,
+        }
         return commands[arguments.command](arguments)
     except UserError as error:
         _say(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Pictures: grids of examples, and training curves."""
+"""Pictures: grids of examples, training curves, and gradient estimators."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     # The object interface: no backend is chosen for a caller who plots too, and no window opens.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure, figure.subplots(1, columns, sharex=True, sharey=True)
 
 
 def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None) -> np.ndarray:
@@ -64,4 +64,95 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend()
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _place_labels(axes: Any, points: Sequence[tuple[float, float]], labels: Sequence[Any]) -> None:
+    """Move text beside its point, as near as it goes without covering another point or text, within the axes."""
+    renderer = axes.figure.canvas.get_renderer()
+    dots = axes.transData.transform(points)
+    frame = axes.get_window_extent(renderer)
+    unit = axes.figure.dpi / 72  # pixels a point of type
+    taken: list[Any] = []
+
+    def cost(box: Any, own: int) -> float:
+        over = sum(box.overlaps(other) for other in taken)
+        over += sum(box.padded(3 * unit).contains(*dot) for i, dot in enumerate(dots) if i != own)
+        outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
+        return over + 2 * outside
+
+    for i in sorted(range(len(dots)), key=lambda i: -dots[i][1]):
+        best: tuple[float, Any, tuple[float, float], str] | None = None
+        for radius in (6, 14, 24, 36, 50):
+            for angle in (0, 180, 45, -45, 135, -135, 90, -90):
+                across, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+                align = "left" if across > 0.1 else "right" if across < -0.1 else "center"
+                labels[i].set(position=(radius * across, radius * up), horizontalalignment=align)
+                box = labels[i].get_window_extent(renderer)
+                found = cost(box, i) + radius / 1000, box, (radius * across, radius * up), align
+                if best is None or found[0] < best[0]:
+                    best = found
+            if best is not None and best[0] < 1:
+                break
+        assert best is not None
+        _, box, position, align = best
+        labels[i].set(position=position, horizontalalignment=align)
+        taken.append(box)
+        if math.hypot(*position) > 10:
+            line = {"arrowstyle": "-", "color": labels[i].get_color(), "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", points[i], position, textcoords="offset points", arrowprops=line)
+
+
+def save_estimators(
+    path: Path, rows: Sequence[Mapping[str, Any]], title: str, group: str = "recognition", columns: int = 4
+) -> None:
+    """Write a PNG of the variance of a group's gradient against the time it takes, both on logarithmic axes.
+
+    A panel for each stage of training and a colour for each estimator, which is named beside its point. Estimators
+    whose gradient has no variance in that group are not drawn.
+
+    Args:
+        path: the picture.
+        rows: as `estimator_comparison.measure` returns them, with "step", "objective", "seconds" and "variance".
+        title: above the panels.
+        group: the parameter group.
+        columns: stages drawn at most, spread over those there are.
+    """
+    from matplotlib import colormaps
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    names = list(dict.fromkeys(row["objective"] for row in rows))
+    palette = [*colormaps["tab10"].colors, *colormaps["Dark2"].colors, *colormaps["tab20b"].colors]
+    colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
+    steps = sorted({row["step"] for row in rows})
+    if len(steps) > columns:
+        steps = [steps[round(i)] for i in np.linspace(0, len(steps) - 1, columns)]
+    figure, axes = _figure(1.2 + 4.2 * len(steps), 4.8, len(steps))
+    panels = []
+    for step, panel in zip(steps, np.atleast_1d(axes), strict=True):
+        shown = [r for r in rows if r["step"] == step and (r["variance"].get(group) or 0) > 0]
+        points = [(1000 * row["seconds"], row["variance"][group]) for row in shown]
+        labels = []
+        for row, point in zip(shown, points, strict=True):
+            colour = colours[row["objective"]]
+            panel.plot(*point, "o", color=colour, markersize=6)
+            label = panel.annotate(
+                row["objective"], point, (6, 0), textcoords="offset points", color=colour, fontsize=8.5, va="center"
+            )
+            label.set_in_layout(False)
+            labels.append(label)
+        panel.set(xscale="log", yscale="log", xlabel="milliseconds a gradient")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_title(f"step {step}", fontsize=10)
+        panel.margins(0.22, 0.12)
+        panel.grid(alpha=0.3)
+        panels.append((panel, points, labels))
+    np.atleast_1d(axes)[0].set_ylabel(f"variance of the {group} gradient")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.canvas.draw()  # lays the axes out, so that places can be found
+    for panel, points, labels in panels:
+        if points:
+            _place_labels(panel, points, labels)
     figure.savefig(path, dpi=120, format="png")

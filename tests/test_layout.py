@@ -18,6 +18,7 @@ LAYERS = [
     {"evaluation", "train", "tables", "plots", "checkpoints"},
     {"run_folder"},
     {"experiment"},
+    {"estimator_comparison"},
     {"cli"},
     {"__main__"},
 ]

@@ -17,7 +17,6 @@ from genjax_models.evaluation.gradients import (
     GroupStatistics,
     exact_gradient,
     gradient_statistics,
-    seconds_a_draw,
 )
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 
@@ -39,5 +38,4 @@ __all__ = [
     "log_z_squared",
     "objective_metrics",
     "sample_p_star",
-    "seconds_a_draw",
 ]

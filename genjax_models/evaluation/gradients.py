@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.core import Batch, Key, LatentVariableModel, Objective, Params, Trainable, as_batch, total
+from genjax_models.core import Key, LatentVariableModel, Objective, Params, Trainable, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.evaluation.blocks import compiled
 from genjax_models.evaluation.marginal import check_examples
 
 MOST_SETS = 2**20  # sets of particles that are enumerated
+TIMED_CALLS = 10
 
 
 class GroupStatistics(NamedTuple):
@@ -37,7 +38,7 @@ class GradientStatistics(NamedTuple):
     """The gradient estimate of an objective, on one batch."""
 
     groups: dict[str, GroupStatistics]  # by the model's parameter groups
-    seconds: float | None  # of one draw for the whole batch, the median of compiled calls; None where not timed
+    seconds: float  # of one draw for the whole batch, with all that a training step computes but the update
     num_draws: int
 
 
@@ -49,14 +50,14 @@ class _Moments(NamedTuple):
     squares: Any
 
     def add(self, draws: Any, used: jax.Array) -> "_Moments":
-        """Further draws, leaves [M, ...], of which those marked in used [M] count; at least one does."""
+        """Further draws, leaves [M, ...], of which those marked in used [M] count."""
 
         def weighted(v):
             return jnp.where(used.reshape(-1, *[1] * (v.ndim - 1)), v, 0)
 
         more = jnp.sum(used)
         number = self.number + more
-        mean = jax.tree.map(lambda v: jnp.sum(weighted(v), axis=0) / more, draws)
+        mean = jax.tree.map(lambda v: jnp.sum(weighted(v), axis=0) / jnp.maximum(more, 1), draws)
         shift = jax.tree.map(jnp.subtract, mean, self.mean)
         within = jax.tree.map(lambda v, m: jnp.sum(weighted(v - m) ** 2, axis=0), draws, mean)
         return _Moments(
@@ -66,23 +67,48 @@ class _Moments(NamedTuple):
         )
 
 
-def _draw(objective: Objective, trainable: Trainable, state: Any, key: Key, batch: Batch, step: Any):
-    """All that a training step computes before it updates: loss, state, metrics and gradient."""
-    return jax.value_and_grad(objective.loss, has_aux=True)(trainable, state, key, batch, step)
+class _Sums(NamedTuple):
+    """What draws come to."""
+
+    moments: _Moments
+    rest: jax.Array  # of all else that a training step computes: unread, it would be left out of what is timed
 
 
-def _accumulate(objective, num_draws, block, trainable, state, key, batch, step) -> _Moments:
-    def add(moments, indices):
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
-        draws = jax.vmap(lambda k: _draw(objective, trainable, state, k, batch, step)[1].model)(keys)
-        return moments.add(draws, indices < num_draws), None
+def _accumulate(objective, sums, indices, num_draws, trainable, state, key, batch, step) -> _Sums:
+    """The sums with the draws of indices [blocks, block] added, so far as there are as many."""
 
+    def draw(index):
+        k = jax.random.fold_in(key, index)
+        (value, (after, _)), gradient = jax.value_and_grad(objective.loss, has_aux=True)(
+            trainable, state, k, batch, step
+        )
+        floats = [v for v in jax.tree.leaves((value, after, gradient.own)) if jnp.issubdtype(v.dtype, jnp.floating)]
+        return gradient.model, sum(jnp.sum(v) for v in floats)
+
+    def add(sums, block):
+        draws, rest = jax.vmap(draw)(block)
+        return _Sums(sums.moments.add(draws, block < num_draws), sums.rest + jnp.sum(rest)), None
+
+    return jax.lax.scan(add, sums, indices)[0]
+
+
+_run_accumulate = compiled(_accumulate, static=1)
+
+
+def _accumulate_all(objective, num_draws, block, trainable, *rest) -> tuple[_Moments, float]:
+    """The moments of all draws, and the median of the seconds that a draw took."""
+    calls = min(TIMED_CALLS, -(-num_draws // block))
+    blocks = -(-num_draws // (block * calls))  # of a call
+    indices = np.arange(calls * blocks * block).reshape(calls, blocks, block)
     zeros = jax.tree.map(jnp.zeros_like, trainable.model)
-    blocks = jnp.arange(-(-num_draws // block) * block).reshape(-1, block)
-    return jax.lax.scan(add, _Moments(jnp.zeros((), int), zeros, zeros), blocks)[0]
-
-
-_run_draw, _run_accumulate = compiled(_draw, static=1), compiled(_accumulate, static=3)
+    sums = _Sums(_Moments(jnp.zeros((), int), zeros, zeros), jnp.zeros(()))
+    jax.block_until_ready(_run_accumulate(objective, sums, indices[0], num_draws, trainable, *rest))  # compiled by this
+    times = []
+    for of_call in indices:
+        started = time.perf_counter()
+        sums = jax.block_until_ready(_run_accumulate(objective, sums, of_call, num_draws, trainable, *rest))
+        times.append(time.perf_counter() - started)
+    return sums.moments, statistics.median(times) / (blocks * block)
 
 
 def _norm(tree: Any) -> jax.Array:
@@ -94,7 +120,8 @@ def _without_noise(norm: jax.Array, error: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(norm**2 - error**2, 0))
 
 
-def _statistics_of(mean: Any, squares: Any, exact: Any | None, num_draws: int) -> GroupStatistics:
+@jax.jit
+def _statistics_of(mean: Any, squares: Any, exact: Any | None, num_draws: Any) -> GroupStatistics:
     variances = jax.tree.map(lambda s: s / (num_draws - 1), squares)
     standard_error = jax.tree.map(lambda v: jnp.sqrt(v / num_draws), variances)
     variance = jnp.asarray(sum(jnp.sum(v) for v in jax.tree.leaves(variances)))
@@ -112,22 +139,6 @@ def _statistics_of(mean: Any, squares: Any, exact: Any | None, num_draws: int) -
     )
 
 
-def seconds_a_draw(
-    objective: Objective, trainable: Trainable, state: Any, key: Key, batch: Any, step: Any = 0, *, calls: int = 20
-) -> float:
-    """Seconds that one gradient estimate takes for the whole batch, compiled: the median over calls.
-
-    It is what a training step costs, less the optimizer's update.
-    """
-    require_count("seconds_a_draw: calls", calls)
-    batch, times = as_batch(batch), []
-    for i in range(calls + 1):
-        started = time.perf_counter()
-        jax.block_until_ready(_run_draw(objective, trainable, state, jax.random.fold_in(key, i), batch, step))
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])  # the first call may have compiled
-
-
 def gradient_statistics(
     objective: Objective,
     params: Params,
@@ -138,8 +149,7 @@ def gradient_statistics(
     exact: Params | None = None,
     own_and_state: tuple[Any, Any] | None = None,
     step: Any = 0,
-    block: int = 10,
-    calls: int = 20,
+    block: int = 1,
 ) -> GradientStatistics:
     """Mean, bias, variance, signal-to-noise ratio and cost of an objective's gradient estimate on one batch.
 
@@ -159,11 +169,10 @@ def gradient_statistics(
         own_and_state: the objective's own parameters and its state; None for those of `objective.init`, where
             baselines have learned nothing yet.
         step: the step that schedules are read at.
-        block: draws computed at a time.
-        calls: compiled calls that are timed, one draw each; 0 to time nothing.
+        block: draws computed at a time: more are faster on accelerators, and `seconds` is then a draw's share.
 
     Returns:
-        `GradientStatistics`, with a `GroupStatistics` for every group; seconds for the whole batch.
+        `GradientStatistics`, with a `GroupStatistics` for every group; its seconds are the median over compiled calls.
 
     Raises:
         ConfigError: an impossible number, or an exact gradient of another structure.
@@ -194,12 +203,12 @@ def gradient_statistics(
     if own_and_state is None:
         own_and_state = objective.init(jax.random.fold_in(key, 2**32 - 1), params, batch)
     trainable, state = Trainable(params, own_and_state[0]), own_and_state[1]
-    moments = _run_accumulate(objective, num_draws, min(block, num_draws), trainable, state, key, batch, step)
+    block = min(block, num_draws)
+    moments, seconds = _accumulate_all(objective, num_draws, block, trainable, state, key, batch, step)
     groups = {
         group: _statistics_of(moments.mean[group], moments.squares[group], exact.get(group), num_draws)
         for group in params
     }
-    seconds = seconds_a_draw(objective, trainable, state, key, batch, step, calls=calls) if calls else None
     return GradientStatistics(groups, seconds, num_draws)
 
 

@@ -12,7 +12,7 @@ from toys import quick_jit, within_errors, worst
 from genjax_models.core import Batch, Objective, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import exact_gradient, gradient_statistics
-from genjax_models.evaluation.gradients import _run_accumulate
+from genjax_models.evaluation.gradients import _accumulate, _Moments, _Sums
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.objectives import reweighted_wake_sleep, straight_through, wake_sleep
 
@@ -37,10 +37,10 @@ class Noisy:
 NOISY = Objective(lambda key, params, batch: (jnp.ones(()), jnp.ones(())), Noisy())
 
 
-@pytest.mark.parametrize(("num_draws", "block"), [(7, 3), (7, 50), (6, 1), (8, 4)])
+@pytest.mark.parametrize(("num_draws", "block"), [(7, 3), (7, 50), (23, 1), (45, 2)])
 def test_moments_are_those_of_the_draws(num_draws, block):
     """Mean, error and variance are what numpy makes of the draws at hand, however they are blocked."""
-    found = gradient_statistics(NOISY, PARAMS, KEY, X, num_draws, block=block, calls=0)
+    found = gradient_statistics(NOISY, PARAMS, KEY, X, num_draws, block=block)
     keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(num_draws))
     draws = np.asarray(SLOPE + SPREAD * jax.vmap(lambda k: jax.random.normal(k, (3,)))(keys))
     group = found.groups["generative"]
@@ -49,14 +49,15 @@ def test_moments_are_those_of_the_draws(num_draws, block):
     variance = draws.var(axis=0, ddof=1).sum()
     assert abs(group.variance - variance) < 1e-12
     assert abs(group.error_norm - (variance / num_draws) ** 0.5) < 1e-12
-    assert group.bias is group.bias_norm is found.seconds is None
+    assert group.bias is group.bias_norm is None
+    assert found.seconds > 0
     assert found.num_draws == num_draws
 
 
 def test_known_noise():
     """With many draws: the gradient, the variance and the ratio that the loss was made with, and the bias."""
     wrong = {"generative": {"w": SLOPE - jnp.array([0.0, 0.4, 0.3])}, "recognition": {"v": jnp.ones((1, 1))}}
-    found = gradient_statistics(NOISY, PARAMS, KEY, X, 20_000, block=1000, exact=wrong, calls=2).groups
+    found = gradient_statistics(NOISY, PARAMS, KEY, X, 20_000, block=1000, exact=wrong).groups
     noisy, certain = found["generative"], found["recognition"]
     assert within_errors(noisy.mean["w"], SLOPE, noisy.standard_error["w"], 4)
     assert abs(noisy.variance / jnp.sum(SPREAD**2) - 1) < 0.05
@@ -74,39 +75,40 @@ def test_norms_are_free_of_the_noise_of_few_draws():
     keys = jax.random.split(KEY, 300)
 
     def ratio(key):
-        found = gradient_statistics(centred, PARAMS, key, X, 4, calls=0).groups["generative"]
+        found = gradient_statistics(centred, PARAMS, key, X, 4).groups["generative"]
         return found.signal_to_noise**2, jnp.sum(found.mean["w"] ** 2) / found.variance
 
-    mean, naive = (jnp.mean(v) for v in jax.jit(lambda keys: jax.vmap(ratio)(keys))(keys))
+    mean, naive = (jnp.mean(v) for v in jax.vmap(ratio)(keys))
     assert mean < 0.5 * naive
 
 
 def test_no_gradient_has_no_signal():
     still = NOISY._replace(loss=lambda t, s, key, b, step: (jnp.zeros(()), (s, {})))
-    found = gradient_statistics(still, PARAMS, KEY, X, 3, calls=0).groups["generative"]
+    found = gradient_statistics(still, PARAMS, KEY, X, 3).groups["generative"]
     assert (found.variance, found.signal_to_noise) == (0, 0)
 
 
 def test_the_objectives_own_parameters_and_state_are_used_and_stand_still():
-    """Given, they replace those of `init`; no draw moves them; the step is passed on; seconds are measured."""
-    given = gradient_statistics(NOISY, PARAMS, KEY, X, 5, own_and_state=(jnp.array(2.0), jnp.array(3.0)), calls=2)
-    plain = gradient_statistics(NOISY, PARAMS, KEY, Batch(X), 5, calls=0)
-    later = gradient_statistics(NOISY, PARAMS, KEY, X, 5, step=5, calls=0)
+    """Given, they replace those of `init`; no draw moves them; the step is passed on."""
+    given = gradient_statistics(NOISY, PARAMS, KEY, X, 5, own_and_state=(jnp.array(2.0), jnp.array(3.0)))
+    plain = gradient_statistics(NOISY, PARAMS, KEY, Batch(X), 5)
+    later = gradient_statistics(NOISY, PARAMS, KEY, X, 5, step=5)
     for found in (given, later):
         mean = found.groups["generative"].mean["w"]
         assert worst(mean, 6 * plain.groups["generative"].mean["w"]) < 1e-12
-    assert given.seconds > 0
 
 
 def test_memory_does_not_grow_with_the_number_of_draws():
-    def memory(num_draws):
-        trainable = Trainable(PARAMS, jnp.ones(()))
-        program = jax.jit(_run_accumulate.__wrapped__, static_argnums=(0, 1, 2))
-        lowered = program.lower(NOISY, num_draws, 10, trainable, jnp.ones(()), KEY, Batch(X), 0)
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+    """A program of ten times the draws takes no more memory: they are neither kept nor computed all at once."""
 
-    # The indices of the draws alone are written out.
-    assert memory(20_000) - memory(20) <= 20_000 * 8 + 1000
+    def memory(blocks):
+        zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+        sums = _Sums(_Moments(jnp.zeros((), int), zeros, zeros), jnp.zeros(()))
+        arguments = (100, Trainable(PARAMS, jnp.ones(())), jnp.ones(()), KEY, Batch(X), 0)
+        program = jax.jit(_accumulate, static_argnums=0).lower(NOISY, sums, jnp.zeros((blocks, 5), int), *arguments)
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(200) <= memory(20) + 100
 
 
 @pytest.mark.parametrize(("layers", "particles"), [((3,), 1), ((2, 1), 2), ((1, 1), 3), ((1, 1), 4)])
@@ -137,11 +139,11 @@ def test_bias_is_found_where_there_is_one():
     x = jnp.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
     for objective, particles in ((straight_through(toy.model), 1), (reweighted_wake_sleep(toy.model, 2), 2)):
         exact = exact_gradient(toy.model, toy.params, x, particles)
-        found = gradient_statistics(objective, toy.params, KEY, x, 20_000, exact=exact, block=2000, calls=0).groups
+        found = gradient_statistics(objective, toy.params, KEY, x, 6000, exact=exact, block=2000).groups
         p, q = found["generative"], found["recognition"]
         assert within_errors(p.mean, exact["generative"], p.standard_error, 4.5)
         assert p.bias_norm < 2 * p.error_norm
-        assert q.bias_norm > 10 * q.error_norm
+        assert q.bias_norm > 5 * q.error_norm
         assert not within_errors(q.mean, exact["recognition"], q.standard_error, 4.5)
 
 
