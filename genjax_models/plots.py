@@ -122,7 +122,7 @@ def save_estimators(
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     names = list(dict.fromkeys(row["objective"] for row in rows))
-    palette = [*colormaps["tab10"].colors, *colormaps["Dark2"].colors, *colormaps["tab20b"].colors]
+    palette = [*colormaps["tab10"](range(10)), *colormaps["Dark2"](range(8)), *colormaps["tab20b"](range(20))]
     colours = {name: palette[i % len(palette)] for i, name in enumerate(names)}
     steps = sorted({row["step"] for row in rows})
     if len(steps) > columns:
