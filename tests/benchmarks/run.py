@@ -13,7 +13,7 @@ from pathlib import Path
 
 from timing import Row
 
-BENCHMARKS = ("iwae_step", "iwae_numpyro", "rws_step", "cold_start", "evaluation_memory")
+BENCHMARKS = ("iwae_step", "iwae_numpyro", "rws_step", "rws_pyro", "vimco_step", "cold_start", "evaluation_memory")
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -33,7 +33,7 @@ def _verdict(row: Row) -> str:
 
 def versions() -> dict[str, str]:
     """What the figures depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpyro")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "torch")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
