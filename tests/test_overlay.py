@@ -16,8 +16,8 @@ from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.objectives import ELBO, OBJECTIVES, Part, Reinforce, ReweightedWakeSleep, Sum, WakeSleep
-from genjax_models.objectives.baselines import BASELINES
-from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Warmup
+from genjax_models.objectives.baselines import BASELINES, Neural
+from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Polynomial, Warmup
 from genjax_models.overlay import differences, flatten, from_json, overlay, to_json
 from genjax_models.tables import types
 
@@ -170,6 +170,11 @@ def example(cls):
         Sum: {"parts": (Part(ELBO()),)},
         Part: {"objective": ELBO()},
         Reinforce: {"num_particles": 2},
+        # Schedules that stay above zero, as a temperature must.
+        Linear: {"start": 0.2},
+        Cosine: {"final_fraction": 0.2},
+        Warmup: {"start": 0.2},
+        Polynomial: {"end": 0.2},
     }
     return cls(**needed.get(cls, {}))
 
@@ -202,6 +207,8 @@ def others(value, annotation):
         return [v for v in simple[annotation] if v != value]
     if annotation is Evaluation:
         return [Evaluation(7)]
+    if annotation is Neural:
+        return [Neural(hidden=(6, 7))]
     return [e for cls in types().values() if issubclass(cls, annotation) and (e := example(cls)) != value]
 
 
