@@ -88,9 +88,7 @@ class Bernoulli(NamedTuple):
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A draw in {0, 1}, of the logits' shape and type; no gradient flows through it."""
-        # The barrier: computing p here and in the gradient is faster than writing it out for both.
-        logits = jax.lax.optimization_barrier(jax.lax.stop_gradient(self.logits))
-        return bernoulli_sample(key, jax.nn.sigmoid(logits))
+        return bernoulli_sample(key, jax.lax.stop_gradient(jax.nn.sigmoid(self.logits)))
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The draw of `sample` with its log-probability."""
