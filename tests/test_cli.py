@@ -109,6 +109,7 @@ def test_help_names_the_commands_and_exit_codes(cli):
         ("train", ["--run-dir", "--data-dir", "--quiet", "resumes", "--optimizer.learning-rate 3e-4", "exit codes"]),
         ("evaluate", ["RUN_DIR", "--num-samples", "--data-dir", "--json"]),
         ("sample", ["RUN_DIR", "--num", "--seed", "--out", "--overwrite"]),
+        ("estimators", ["RUN_DIR", "--objectives", "--num-draws", "--batch", "--out", "--overwrite", "--json"]),
         ("list", ["--json"]),
     ],
 )
