@@ -24,7 +24,8 @@ def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     logits and few logarithms: log(1 + e^-|l|) summed is the log of a product, whose 16 factors in (1, 2] stay far
     inside float32, and one `reduce` of two operands makes both sums, where XLA would write out the operands of two.
     """
-    logits, x = jnp.broadcast_arrays(logits, x)
+    # XLA refuses a reduce whose operands differ in precision.
+    logits, x = jnp.broadcast_arrays(logits.astype(jnp.result_type(logits, x)), x)
     size = logits.shape[-1]
     group = max(g for g in range(1, 17) if size % g == 0)
     linear, factors = (
@@ -239,6 +240,7 @@ class NADE(NamedTuple):
 
         units = jnp.moveaxis(s, -1, 0), jnp.moveaxis(bias, -1, 0), self.inward, self.outward
         start = jnp.broadcast_to(self.hidden_bias, (*bias.shape[:-1], self.hidden_bias.shape[-1]))
+        start = start.astype(jnp.result_type(start, s, self.inward))
         _, logits = jax.lax.scan(block, start, jax.tree.map(blocks, units))
         return jnp.moveaxis(logits.reshape(-1, *bias.shape[:-1])[:number], 0, -1)
 

@@ -166,6 +166,18 @@ def test_batches_and_types(x64, kind):
 
 
 @every_kind
+def test_precisions_may_differ(x64, kind):
+    """Parameters of float32 and s of float64 give it in float64, and gradients of the parameters' type."""
+    exact = jax.tree.map(lambda v: v.astype(jnp.float32).astype(jnp.float64), law(kind, 5))
+    coarse = jax.tree.map(lambda v: v.astype(jnp.float32), exact)
+    s = binary_states(5)[19]
+    value, slope = quick_jit(jax.value_and_grad(lambda t: t.log_prob(s)))(coarse)
+    assert value.dtype == s.dtype == np.float64
+    assert {v.dtype for v in slope} == {np.dtype(np.float32)}
+    assert abs(value - exact.log_prob(s)) < 1e-5
+
+
+@every_kind
 def test_extremes(kind):
     """Logits of hundreds give finite log-probabilities and gradients, in float32."""
     toy = jax.tree.map(lambda v: jnp.asarray(1000 * v, jnp.float32), law(kind, 6))

@@ -85,7 +85,7 @@ def test_bernoulli_extremes(dtype):
 
 
 def test_bernoulli_takes_integers_and_broadcasts(x64):
-    """x may be of an integer type, and either side may lack the batch."""
+    """x may be of an integer type or of another precision, and either side may lack the batch."""
     logits, x = logits_and_x(20)
     for kind in (np.int32, np.uint8, bool):
         value, slope = jax.value_and_grad(
@@ -93,6 +93,10 @@ def test_bernoulli_takes_integers_and_broadcasts(x64):
         )(logits)
         np.testing.assert_allclose(value, naive(logits, x).sum(), rtol=1e-13)
         np.testing.assert_allclose(slope, x - scipy.special.expit(logits), atol=1e-14)
+    for a, b in ((logits.astype(np.float32), x), (logits, x.astype(np.float32))):
+        value, slope = jax.value_and_grad(lambda a, b=b: jnp.sum(Bernoulli(a).log_prob(b)))(jnp.asarray(a))
+        np.testing.assert_allclose(value, naive(a.astype(float), x).sum(), rtol=1e-6)
+        assert slope.dtype == a.dtype
     one = jax.grad(lambda logits: jnp.sum(Bernoulli(logits).log_prob(x)))(logits[0])
     np.testing.assert_allclose(one, np.sum(x - scipy.special.expit(logits[0]), axis=0), atol=1e-13)
     np.testing.assert_allclose(Bernoulli(logits).log_prob(x[0]), naive(logits, x[0]), rtol=1e-13)
