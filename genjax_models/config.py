@@ -37,6 +37,11 @@ class ModelConfig(abc.ABC):
     def data_support(self) -> str:
         """The values that p(x) is defined on: "unit" for [0, 1], or "real"."""
 
+    @property
+    def least_visible(self) -> int:
+        """The fewest visible units that the model may be built for."""
+        return 1
+
     @abc.abstractmethod
     def build(self, visible: int) -> Any:
         """The model, one of the three capabilities, of examples with `visible` units."""
@@ -252,6 +257,24 @@ def validate(node: T) -> T:
     if problems:
         raise ConfigError("\n".join(problems))
     return node
+
+
+def as_number(name: str, value: Any, **limits: float) -> Any:
+    """A number given to a function: a concrete one as a Python float, which hashes; a traced one as it is.
+
+    Args:
+        name: the argument, for the message.
+        value: what was given.
+        **limits: ge, gt, le, lt, as for `field`.
+
+    Raises:
+        ConfigError: something else than a finite number within the limits.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return value
+    if problems := _problems(value, float, {"limits": limits}, name):
+        raise ConfigError(problems[0])
+    return float(value)
 
 
 def canonical(node: T) -> T:

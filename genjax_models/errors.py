@@ -41,3 +41,9 @@ def require_count(name: str, value: Any) -> None:
     """Raise ConfigError unless the value is an integer, at least 1."""
     if not hasattr(value, "__index__") or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name}: got {value!r}, expected an integer, at least 1.")
+
+
+def require_bool(name: str, value: Any) -> None:
+    """Raise ConfigError unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: got {value!r}, expected True or False.")

@@ -387,5 +387,5 @@ def make_train(config: Config) -> Train:
     validate(config)
     program = program_config(config)
     # Refuse a misfit here, before anything is traced; the number of visible units plays no part in it.
-    program.objective.build(program.model.build(1))
+    program.objective.build(program.model.build(program.model.least_visible))
     return Train(jax.tree.structure(program))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from genjax_models.config import as_number
 from genjax_models.core import LatentVariableModel, Params
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models.sigmoid_belief_network import sigmoid_belief_network
@@ -64,8 +65,7 @@ def universal_sigmoid_belief_network(
         steps in a layer fewer layers suffice: Le Roux and Bengio 2010; Montúfar and Ay 2011.
     """
     p, visible = _checked(probabilities)
-    if not (isinstance(tolerance, (int, float)) and 0 < tolerance < 1):
-        raise ConfigError(f"tolerance: got {tolerance!r}, expected a number, more than 0 and less than 1.")
+    tolerance = as_number("tolerance", tolerance, gt=0, lt=1)
     c = math.log(2 ** (visible + 1) * visible / tolerance)
     code = _gray_code(visible)
     mass = p[code @ (2 ** np.arange(visible)[::-1])]
@@ -124,7 +124,10 @@ def visible_distribution(model: LatentVariableModel, params: Params) -> jax.Arra
 
 def _checked(probabilities: Any) -> tuple[np.ndarray, int]:
     """The probabilities in float64, and D."""
-    p = np.asarray(probabilities, np.float64)
+    try:
+        p = np.asarray(probabilities, np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"probabilities: got {probabilities!r}, expected an array of 2^D numbers.") from None
     visible = p.size.bit_length() - 1
     if p.ndim != 1 or visible < 1 or p.size != 2**visible:
         raise ConfigError(f"probabilities: got an array of shape {p.shape}, expected [2^D] for some D of at least 1.")

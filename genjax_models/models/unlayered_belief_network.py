@@ -66,9 +66,8 @@ class UnlayeredBeliefNetworkModule(nn.Module):
         return (s[self.hidden_at],), s[self.visible_at]
 
     def propose(self, key, x, c=()):
-        q = self.recognition(x)
-        h = q.sample(key)
-        return (h,), (q.log_prob(h),)
+        h, log_q = self.recognition(x).sample_and_log_prob(key)
+        return (h,), (log_q,)
 
     def log_joint(self, z, x, c=()):
         (h,) = z
@@ -118,6 +117,12 @@ class UnlayeredBeliefNetwork(ModelConfig):
     @property
     def data_support(self) -> str:
         return "unit"
+
+    @property
+    def least_visible(self) -> int:
+        """As many as stand before the last hidden unit, but at least 1."""
+        at = self.positions()
+        return max(1, at[-1] + 1 - len(at))
 
     def build(self, visible: int) -> LatentVariableModel:
         """The model of x with `visible` units.

@@ -116,8 +116,8 @@ def as_baseline(name: str, value: Any, *allowed: type) -> Any:
             f"genjax_models.objectives.baselines, or one of {', '.join(map(repr, known))}."
         )
     if hasattr(value, "__config__"):
-        value = jax.tree.map(plain_number, value)
         # While a sweep traces its numbers they have no values; they were checked before.
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
             validate(value)
+        value = jax.tree.map(plain_number, value)
     return value

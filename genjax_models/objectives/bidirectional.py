@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective
-from genjax_models.errors import ModelError, require_count
+from genjax_models.errors import ModelError, require_bool, require_count
 from genjax_models.objectives.common import require_latent_variable_model
 from genjax_models.objectives.particles import centred_square_root_bound, square_root_bound
 from genjax_models.objectives.wake_sleep import WakeSleepLoss
@@ -47,7 +47,7 @@ def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: 
 
     Raises:
         ModelError: the model has no recognition distribution; or, from `init`, it has shared parameters.
-        ConfigError: an impossible number of particles.
+        ConfigError: an impossible number of particles, or a `centred` that is not a bool.
 
     Example:
         >>> objective = bidirectional(sigmoid_belief_network(64, layers=(32, 16)), num_particles=10)
@@ -58,6 +58,7 @@ def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: 
     """
     require_latent_variable_model("bidirectional", model)
     require_count("bidirectional: num_particles", num_particles)
+    require_bool("bidirectional: centred", centred)
     estimate = centred_square_root_bound if centred else square_root_bound
     return Objective(init, WakeSleepLoss(model, num_particles, estimate, wake=1.0, sleep=None))
 

@@ -90,7 +90,17 @@ def mean_field_bound_at(affine_layers: AffineLayers, x: jax.Array, means: Layers
         means: of (h_1, ..., h_L), [n_l] each.
         xi: of (x, h_1, ..., h_{L-1}).
     """
+    _assert_shapes(affine_layers, x, means, xi)
     return _bound(affine_layers, x, _logits(means), xi)
+
+
+def _assert_shapes(affine_layers: AffineLayers, x: jax.Array, means: Layers | None, xi: Layers | None = None) -> None:
+    layers = affine_layers[1][::-1]
+    chex.assert_shape(x, layers[0][1].shape)
+    if means is not None:
+        chex.assert_shape(list(means), [w.shape[:1] for w, _ in layers])
+    if xi is not None:
+        chex.assert_shape(list(xi), [b.shape for _, b in layers])
 
 
 def _logits(means: Layers) -> Layers:
@@ -122,7 +132,6 @@ def _tilted_moments(w, b, logits, t):
 
 def _bound(affine_layers, x, logits, xi):
     top, layers = affine_layers
-    chex.assert_shape(x, layers[-1][1].shape)
     means = (x, *map(sigmoid, logits))
     bound = jnp.sum(means[-1] * top - softplus(top))
     for (w, b), below, above, logit, v in zip(reversed(layers), means, means[1:], logits, xi, strict=False):
@@ -136,6 +145,7 @@ def fit(
     affine_layers: AffineLayers, x: jax.Array, num_sweeps: int, held: Layers | None = None
 ) -> tuple[Layers, Layers]:
     """The logits of the means (those in `held`, where given) and xi after that many sweeps."""
+    _assert_shapes(affine_layers, x, held)
     top, layers = affine_layers
     logits = tuple(jnp.zeros(w.shape[0], top.dtype) for w, _ in reversed(layers)) if held is None else held
     xi = tuple(jnp.full(w.shape[1], 0.5, top.dtype) for w, _ in reversed(layers))

@@ -6,12 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import ObjectiveConfig, as_number, config, field
 from genjax_models.core import Joint, LatentVariableModel, Objective, as_batch, total
-from genjax_models.errors import ConfigError, ModelError, require_count
+from genjax_models.errors import ModelError, require_bool, require_count
 from genjax_models.objectives.baselines import Moments, Network, Neural, as_baseline
 from genjax_models.objectives.common import held_particles, log_joint, loss_of, require_latent_variable_model
-from genjax_models.optimizers import plain_number
 
 
 class Signal(NamedTuple):
@@ -122,8 +121,9 @@ def nvil(
         ((reward_l - C_l(h_{l-1}) - c_l) / max(1, sigma_l)) grad log q(h_l | h_{l-1}),
 
     where reward_l leaves out the terms of log p(x, h) - log q(h | x) that h_l.. do not touch, C_l is a network trained
-    on the squared error of what it takes off, and c_l and sigma_l are the running mean and standard deviation of
-    reward_l - C_l, as they were before the step. Its expectation is the exact gradient divided by max(1, sigma_l).
+    on the squared error of what it takes off, and c_l and sigma_l^2 are the running means of the mean and the variance
+    of reward_l - C_l within a batch, as they were before the step. Its expectation is the exact gradient divided by
+    max(1, sigma_l).
 
     Args:
         model: a `LatentVariableModel`; for local signals, one that is `layered`. Reparameterized ones are held at
@@ -153,16 +153,13 @@ def nvil(
     require_latent_variable_model("nvil", model)
     require_count("nvil: num_particles", num_particles)
     for name, value in (("local", local), ("centre", centre), ("normalize", normalize)):
-        if not isinstance(value, bool):
-            raise ConfigError(f"nvil: {name}: got {value!r}, expected True or False.")
+        require_bool(f"nvil: {name}", value)
     if local and not model.layered:
         raise ModelError(
             f"nvil: local signals need a layered model, in which a layer touches its neighbours alone, and "
             f"{model.name} is not known to be one; use local=False, reinforce or vimco."
         )
-    decay = plain_number(decay)
-    if isinstance(decay, float) and not 0 <= decay < 1:
-        raise ConfigError(f"nvil: decay: got {decay!r}, expected at least 0 and less than 1.")
+    decay = as_number("nvil: decay", decay, ge=0, lt=1)
     baseline = as_baseline("nvil: baseline", baseline, Neural, Network)
     loss = NVILLoss(model, num_particles, local, centre, normalize, baseline, decay)
     return Objective(NVILInit(model, local, normalize, baseline), loss)

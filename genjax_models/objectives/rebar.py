@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import ObjectiveConfig, as_number, config, field
 from genjax_models.core import Context, Latents, LatentVariableModel, Objective, Params, Scalar, X, as_batch, total
 from genjax_models.errors import ConfigError
 from genjax_models.objectives.baselines import Network, Neural, as_baseline
@@ -37,7 +37,6 @@ from genjax_models.objectives.binary import (
 )
 from genjax_models.objectives.common import loss_of
 from genjax_models.objectives.relaxed import require_factorial_posterior
-from genjax_models.optimizers import plain_number
 
 
 def network_input(z: Latents, x: X, c: Context) -> jax.Array:
@@ -140,11 +139,8 @@ NETWORK = Neural()
 def _build(name: str, model: Any, eta: Any, temperature: Any, network: Neural | Network | None) -> Objective:
     require_uniforms(name, model)
     require_factorial_posterior(name, model)
-    numbers = {"eta": plain_number(eta), "temperature": plain_number(temperature)}
-    for field_name, value in numbers.items():
-        if isinstance(value, float) and not 0 < value < float("inf"):
-            raise ConfigError(f"{name}: {field_name} got {value!r}, expected a number more than 0.")
-    return Objective(ControlVariateInit(model, **numbers, network=network), ControlVariateLoss(model, network))
+    eta, temperature = as_number(f"{name}: eta", eta, gt=0), as_number(f"{name}: temperature", temperature, gt=0)
+    return Objective(ControlVariateInit(model, eta, temperature, network), ControlVariateLoss(model, network))
 
 
 def rebar(model: LatentVariableModel, eta: float = 1.0, temperature: float = 0.5) -> Objective:
@@ -208,9 +204,10 @@ def relax(
     Reference:
         Grathwohl, Choi, Wu, Roeder and Duvenaud, "Backpropagation through the void", 2018, equations 7 to 11.
     """
+    network = as_baseline("relax: network", network, Neural, Network)
     if network is None:
-        raise ConfigError("relax: network got None, expected Neural(hidden) or Network(init, apply); rebar has none.")
-    return _build("relax", model, eta, temperature, as_baseline("relax: network", network, Neural, Network))
+        raise ConfigError("relax: network: got None, expected Neural(hidden) or Network(init, apply); rebar has none.")
+    return _build("relax", model, eta, temperature, network)
 
 
 @config

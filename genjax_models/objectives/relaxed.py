@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
+from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, config, field
 from genjax_models.core import (
     Batch,
     Context,
@@ -33,7 +33,7 @@ from genjax_models.objectives.common import (
     require_latent_variable_model,
 )
 from genjax_models.objectives.particles import log_mean_exp
-from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
+from genjax_models.optimizers import Schedule, build_value, value_at
 
 Slope = Literal["sigmoid", "identity"]
 Unit = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, noise) -> units, both [n]
@@ -188,10 +188,10 @@ def concrete(
             "Use straight_through or reweighted_wake_sleep, or a model with factorial layers in p."
         )
     require_count("concrete: num_particles", num_particles)
-    temperatures = {"temperature": plain_number(temperature), "prior_temperature": plain_number(prior_temperature)}
-    for name, value in temperatures.items():
-        if isinstance(value, float) and not 0 < value < float("inf"):
-            raise ConfigError(f"concrete: {name} got {value!r}, expected a number more than 0, or a schedule.")
+    temperatures = {
+        name: value if callable(value) else as_number(f"concrete: {name}", value, gt=0)
+        for name, value in (("temperature", temperature), ("prior_temperature", prior_temperature))
+    }
     return Objective(owns_nothing, ConcreteLoss(model, num_particles, **temperatures))
 
 
@@ -255,7 +255,7 @@ def straight_through(model: LatentVariableModel, num_particles: int = 1, slope: 
     require_count("straight_through: num_particles", num_particles)
     if slope not in get_args(Slope):
         allowed = ", ".join(map(repr, get_args(Slope)))
-        raise ConfigError(f"straight_through: slope got {slope!r}, expected one of {allowed}.")
+        raise ConfigError(f"straight_through: slope: got {slope!r}, expected one of {allowed}.")
     return Objective(owns_nothing, StraightThroughLoss(model, num_particles, slope))
 
 

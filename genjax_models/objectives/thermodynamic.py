@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import ObjectiveConfig, as_number, config, field
 from genjax_models.core import LatentVariableModel, Objective
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import ScoreLoss, owns_nothing, require_latent_variable_model
 from genjax_models.objectives.particles import Estimate, thermodynamic_bound
-from genjax_models.optimizers import plain_number
 
 
 def log_spaced(beta_1: float | jax.Array, num_partitions: int) -> jax.Array:
@@ -61,9 +60,7 @@ def thermodynamic(
         require_count(f"thermodynamic: {name}", value)
         if value < 2:
             raise ConfigError(f"thermodynamic: {name}: got {value}, expected at least 2.")
-    beta_1 = plain_number(beta_1)
-    if isinstance(beta_1, float) and not 0 < beta_1 < 1:
-        raise ConfigError(f"thermodynamic: beta_1: got {beta_1!r}, expected more than 0 and less than 1.")
+    beta_1 = as_number("thermodynamic: beta_1", beta_1, gt=0, lt=1)
     return Objective(owns_nothing, ScoreLoss(model, num_particles, _estimate, (beta_1, num_partitions)))
 
 

@@ -45,7 +45,7 @@ def vimco(model: LatentVariableModel, num_particles: int = 5, mean: Mean = "geom
             "the others; with one use reinforce or nvil."
         )
     if mean not in get_args(Mean):
-        raise ConfigError(f"vimco: mean got {mean!r}, expected one of {', '.join(map(repr, get_args(Mean)))}.")
+        raise ConfigError(f"vimco: mean: got {mean!r}, expected one of {', '.join(map(repr, get_args(Mean)))}.")
     return Objective(owns_nothing, ScoreLoss(model, num_particles, importance_weighted_score, (mean,)))
 
 

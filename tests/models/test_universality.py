@@ -154,6 +154,8 @@ def test_what_is_no_distribution_is_refused():
         ([1.5, -0.5], "-0.5"),
         ([float("nan"), 1.0], "nan"),
         ([0.5, 0.6], "sum to 1.1.*Divide"),
+        ("half", "got 'half'"),
+        ([[1.0], [0.5, 0.5]], r"\[\[1.0\], \[0.5, 0.5\]\]"),
     ]:
         with pytest.raises(ConfigError, match=message):
             universal_sigmoid_belief_network(p)

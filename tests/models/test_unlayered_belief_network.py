@@ -11,11 +11,15 @@ import pytest
 from enumeration import enumerated, log_evidence
 from toys import binary_states, quick_jit
 
+from genjax_models.config import Config
 from genjax_models.core import Trainable, total
+from genjax_models.data import Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import UnlayeredBeliefNetwork, unlayered_belief_network
-from genjax_models.objectives import reweighted_wake_sleep
+from genjax_models.objectives import WakeSleep, reweighted_wake_sleep
+from genjax_models.optimizers import Adam
 from genjax_models.overlay import overlay
+from genjax_models.train import make_train
 
 pytestmark = pytest.mark.usefixtures("x64")
 PLACES = {
@@ -115,6 +119,20 @@ def test_it_learns():
     (params, _), _ = quick_jit(lambda p: jax.lax.scan(step, (p, optimizer.init(p)), keys))(toy.params)
     assert float(mean_log_p(toy.params)) < -2.5
     assert float(mean_log_p(params)) > math.log(1 / 3) - 0.1
+
+
+def test_a_run_may_have_hidden_units_far_up_in_the_order():
+    """A run is made before the data's number of visible units is known; it must not be taken for too small."""
+    config = UnlayeredBeliefNetwork(hidden=(0, 65))
+    make_train(Config(config, WakeSleep(), Adam(), Digits()))
+    assert config.build(64).name == "UnlayeredBeliefNetwork"
+    assert [UnlayeredBeliefNetwork(hidden).least_visible for hidden in (3, (0, 1), (0, 2), (3, 4))] == [1, 1, 1, 3]
+    for hidden in ((0, 2), (3, 4), (0, 65)):
+        least = UnlayeredBeliefNetwork(hidden).least_visible
+        UnlayeredBeliefNetwork(hidden).build(least)
+        if least > 1:
+            with pytest.raises(ConfigError, match="position"):
+                UnlayeredBeliefNetwork(hidden).build(least - 1)
 
 
 def test_hidden_positions_are_checked():

@@ -242,6 +242,8 @@ def test_what_does_not_fit_is_refused():
     for number in (0, -1, 2.0, True, None, "3"):
         with pytest.raises(ConfigError, match="bidirectional: num_particles"):
             bidirectional(model, number)
+    with pytest.raises(ConfigError, match="bidirectional: centred: got 'no', expected True or False"):
+        bidirectional(model, centred="no")
     with pytest.raises(ModelError, match="bidirectional needs a LatentVariableModel"):
         bidirectional(params)
     bidirectional(vae(3, latent=1, encoder_hidden=(), decoder_hidden=()))

@@ -321,3 +321,12 @@ def test_what_does_not_fit_is_refused():
     for number in (0, -1, 1.5, None):
         with pytest.raises(ConfigError, match="num_sweeps"):
             mean_field(sigmoid_belief_network(3, layers=(2,)), number)
+    layers = jnp.zeros(2), ((jnp.zeros((2, 1)), jnp.zeros(1)), (jnp.zeros((1, 3)), jnp.zeros(3)))
+    x, means, xi = jnp.zeros(3), (jnp.full(1, 0.5), jnp.full(2, 0.5)), (jnp.full(3, 0.5), jnp.full(1, 0.5))
+    mean_field_bound_at(layers, x, means, xi)
+    for arguments in ((x[:2], means, xi), (x, means[:1], xi), (x, means[::-1], xi), (x, means, xi[::-1])):
+        with pytest.raises(AssertionError, match="shape"):
+            mean_field_bound_at(layers, *arguments)
+    for wrong in (means[:1], means[::-1]):
+        with pytest.raises(AssertionError, match="shape"):
+            mean_field_bound(layers, x, 1, wrong)

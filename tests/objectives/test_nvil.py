@@ -275,6 +275,8 @@ def test_what_does_not_fit_is_refused():
     for options, message in (
         ({"decay": 1.0}, "decay: got 1.0"),
         ({"decay": -0.1}, "decay"),
+        ({"decay": "0.8"}, "decay: got '0.8', expected a number"),
+        ({"decay": None}, "decay: got None"),
         ({"local": 1}, "local: got 1"),
         ({"normalize": None}, "normalize"),
         ({"centre": "no"}, "centre"),

@@ -274,9 +274,9 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ModelError, match=f"{name} .*{chained.name}"):
             build(chained)
         for field in ("eta", "temperature"):
-            for value in (0.0, -1.0, float("nan")):
-                with pytest.raises(ConfigError, match=f"{name}: {field} got"):
+            for value in (0.0, -1.0, float("nan"), None, "0.5", jnp.cos):
+                with pytest.raises(ConfigError, match=f"{name}: {field}: got"):
                     build(model, **{field: value})
-    for network in (None, 3, "running_mean"):
+    for network in (None, "none", 3, "running_mean"):
         with pytest.raises(ConfigError, match="relax: network"):
             relax(model, network)

@@ -269,7 +269,12 @@ def test_what_does_not_fit_is_refused():
     for wrong in (3.0, Neural, len):
         with pytest.raises(ConfigError, match="baseline: got"):
             reinforce(model, 1, wrong)
-    for wrong, message in ((RunningMean(1.0), "decay"), (Constant(np.inf), "value"), (Neural((0,)), "hidden")):
+    for wrong, message in (
+        (RunningMean(1.0), "decay"),
+        (Constant(np.inf), "value"),
+        (Constant("a"), "value"),
+        (Neural((0,)), "hidden"),
+    ):
         with pytest.raises(ConfigError, match=message):
             reinforce(model, 1, wrong)
     assert Reinforce(num_particles=1, baseline=LeaveOneOut()).check()

@@ -406,12 +406,12 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ModelError, match=r"concrete.*SigmoidBeliefNetwork.*straight_through"):
         concrete(autoregressive_prior)
     straight_through(autoregressive_prior)
-    for wrong in (0.0, -1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match=r"temperature got"):
+    for wrong in (0.0, -1, float("nan"), float("inf"), None, "0.5", jnp.ones(2)):
+        with pytest.raises(ConfigError, match=r"concrete: temperature: got"):
             concrete(model, temperature=wrong)
-        with pytest.raises(ConfigError, match=r"prior_temperature got"):
+        with pytest.raises(ConfigError, match=r"prior_temperature: got"):
             concrete(model, prior_temperature=wrong)
-    with pytest.raises(ConfigError, match=r"slope got 'tanh'.*'sigmoid', 'identity'"):
+    with pytest.raises(ConfigError, match=r"slope: got 'tanh'.*'sigmoid', 'identity'"):
         straight_through(model, slope="tanh")
 
 

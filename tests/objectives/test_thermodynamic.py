@@ -230,6 +230,8 @@ def test_what_does_not_fit_is_refused():
         ({"beta_1": 0.0}, "beta_1: got 0.0"),
         ({"beta_1": 1.0}, "beta_1"),
         ({"beta_1": np.nan}, "beta_1"),
+        ({"beta_1": None}, "beta_1: got None, expected a number"),
+        ({"beta_1": np.cos}, "beta_1"),
     ):
         with pytest.raises(ConfigError, match=message):
             thermodynamic(model, **options)

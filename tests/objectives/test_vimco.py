@@ -305,7 +305,7 @@ def test_what_does_not_fit_is_refused():
             vimco(model, number)
     with pytest.raises(ConfigError, match=r"got 1, expected at least 2.*reinforce"):
         vimco(model, 1)
-    with pytest.raises(ConfigError, match=r"mean got 'harmonic', expected one of 'geometric', 'arithmetic'"):
+    with pytest.raises(ConfigError, match=r"mean: got 'harmonic', expected one of 'geometric', 'arithmetic'"):
         vimco(model, 2, "harmonic")
     with pytest.raises(ConfigError, match="at least 2"):
         importance_weighted_score(jnp.zeros(1), jnp.zeros(1))
