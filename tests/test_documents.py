@@ -59,3 +59,12 @@ def test_changelog_and_citation_have_the_version():
     version = genjax_models.__version__
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"version: {version}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_every_configuration_of_uci_data_has_a_row_for_each_data_set():
+    """A row starts with the data set and its seeds; what was not run is said to be so."""
+    for path in sorted((ROOT / "configs").glob("*_uci.py")):
+        docstring = path.read_text(encoding="utf-8").split('"""')[1]
+        for name in ("adult", "mushrooms", "dna"):
+            row = rf"^    {name} +seeds? \d(?:, \d)* .*\d+\.\d+ .*\+- \d+\.\d+"
+            assert re.search(row, docstring, re.MULTILINE) or f"Not yet run on {name}" in docstring, (path, name)
