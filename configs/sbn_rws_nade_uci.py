@@ -13,7 +13,7 @@ and the paper's figure (Bornschein and Bengio 2015), which had NADE conditionals
 
     adult       seed 0    13.05 +- 0.02     100 samples, 26,147 examples   paper 13.16
     mushrooms   seed 0    9.74 +- 0.02     500 samples,  5,624 examples   paper  9.71
-    dna         seed 0   83.58 +- 0.24     500 samples,  1,186 examples   paper 84.26
+    dna         seeds 0, 1   83.58, 83.67 +- 0.24     500 samples,  1,186 examples   paper 84.26
 
 Mushrooms misses the paper's figure by 0.03, more than one standard error.
 """
