@@ -11,7 +11,7 @@ beside it reweighted wake-sleep on the same kind of net, ours (configs/sbn_rws_u
 2015; there is no published figure of VIMCO:
 
     mushrooms   seed 0    9.88 +- 0.03   1,000 samples, 5,624 examples   ours  9.89, 9.70, 9.83     paper  9.90
-    dna         seeds 0, 1   90.95, 91.04 +- 0.24   5,000 samples, 1,186 examples   ours 90.71, 90.82, 90.88   paper 90.63
+    dna         seeds 0, 1   90.95, 91.04 +- 0.24  5,000 samples, 1,186 examples  ours 90.71, 90.82, 90.88  paper 90.63
 
 Not yet run on adult.
 """
