@@ -2,11 +2,11 @@
 
     genjax-models train configs/sbn_rws_uci.py --data-dir DIR
 
-    genjax-models train configs/sbn_rws_uci.py --data-dir DIR --data.name dna --model.layers 100
-        --optimizer.learning-rate.start 4e-3 --optimizer.learning-rate.steps 20000 --optimizer.weight-decay 0.02
+    genjax-models train configs/sbn_rws_uci.py --data-dir DIR --data.name dna --model.layers 100 \
+        --optimizer.learning-rate.start 4e-3 --optimizer.learning-rate.steps 20000 --optimizer.weight-decay 0.02 \
         --training.num-steps 20000 --evaluation.num-samples 5000
 
-    genjax-models train configs/sbn_rws_uci.py --data-dir DIR --data.name adult
+    genjax-models train configs/sbn_rws_uci.py --data-dir DIR --data.name adult \
         --optimizer.learning-rate.start 1e-2 --optimizer.weight-decay 1e-4 --evaluation.test-examples 2000
 
 Machine and time: about 120 s on 2 cores, of which one thread was used, shared with other work (mushrooms, adult);

@@ -2,7 +2,7 @@
 
     genjax-models train configs/sbn_vimco_uci.py --data-dir DIR
 
-    genjax-models train configs/sbn_vimco_uci.py --data-dir DIR --data.name dna --model.layers 100
+    genjax-models train configs/sbn_vimco_uci.py --data-dir DIR --data.name dna --model.layers 100 \
         --optimizer.learning-rate.start 4e-3 --optimizer.weight-decay 0.02 --evaluation.num-samples 5000
 
 Machine and time: 55 s on 2 cores, of which one thread was used, shared with other work; 37 s (dna).

@@ -281,6 +281,21 @@ def test_an_infinite_gradient_is_skipped_too():
     assert same(state.params, params)
 
 
+def test_one_nan_in_a_large_gradient_is_seen():
+    """Also where a maximum would miss it: XLA's, on a CPU, may pass a NaN over in a matrix of this size."""
+
+    def root(params, key, batch):
+        # At zero the value is 0, and the gradient infinity times zero.
+        return jnp.sum(jnp.sqrt(params["generative"]) ** 2)
+
+    init, step = make_train_step(root, optax.sgd(0.1))[:2]
+    params = {"generative": jnp.ones((784, 200)).at[391, 57].set(0.0)}
+    state, metrics = step(init(jax.random.key(0), params, jnp.zeros((1, 1))), jnp.zeros((1, 1)))
+    assert float(metrics["bound"]) == -(784 * 200 - 1)
+    assert int(state.nonfinite) == 1
+    assert same(state.params, params)
+
+
 def test_a_bad_repeat_puts_the_whole_step_back():
     """A phase's second update failing undoes the phase before it as well."""
     xs, params = batches(3).at[2].set(jnp.nan), two_groups()
