@@ -4,7 +4,7 @@
 
 Machine and time: 14 minutes on 2 cores that were shared with other work.
 EXPECTED: test NLL 95.26 +- 0.25 nats per example (1,000 samples, 10,000 examples), test bound of 5 particles
--100.74 +- 0.26. With K = 10, 30,000 steps and 5,000 samples, at the end of 41 minutes on busier cores: 95.55 +- 0.25.
+-100.74 +- 0.26. With K = 10, 30,000 steps and 5,000 samples, 37 minutes of training on busier cores: 95.55 +- 0.25.
 
 Beside it: 94.6 (K = 2) to 92.5 (K = 50) for the same net by reweighted wake-sleep, in the protocol of Mnih and Rezende
 2016; wake-sleep 102.2 and NVIL 96.7 as bounds (Mnih and Gregor 2014).
