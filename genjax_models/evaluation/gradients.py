@@ -16,7 +16,7 @@ import numpy as np
 from genjax_models.core import Key, LatentVariableModel, Objective, Params, Trainable, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.evaluation.blocks import compiled
-from genjax_models.evaluation.marginal import check_examples
+from genjax_models.evaluation.marginal import binary_states, check_examples
 
 MOST_SETS = 2**20  # sets of particles that are enumerated
 TIMED_CALLS = 10
@@ -223,15 +223,7 @@ def _sets_of_particles(states: int, particles: int) -> tuple[np.ndarray, np.ndar
 
 
 def _bound_gradient(model, chunk, params, batch, sets, log_orders) -> Params:
-    row = jax.tree.map(lambda v: v[0], batch)
-    shapes, _ = jax.eval_shape(model.propose, params, jax.random.key(0), row.x, row.context)
-    leaves, structure = jax.tree.flatten(shapes)
-    cuts = np.cumsum([leaf.size for leaf in leaves])
-
-    def latents(state):
-        bits = jnp.split((state >> jnp.arange(cuts[-1])) & 1, cuts[:-1])
-        parts = [b.reshape(leaf.shape).astype(leaf.dtype) for b, leaf in zip(bits, leaves, strict=True)]
-        return jax.tree.unflatten(structure, parts)
+    units, latents = binary_states(model, params, batch)
 
     def bound(params, row):
         def terms(state):
@@ -240,7 +232,7 @@ def _bound_gradient(model, chunk, params, batch, sets, log_orders) -> Params:
             return total(model.log_joint(params, z, row.x, row.context)), log_q
 
         # Recomputed in the backward pass, chunk by chunk: memory does not grow with the number of states.
-        chunks = jnp.arange(2 ** cuts[-1]).reshape(-1, chunk)
+        chunks = jnp.arange(2**units).reshape(-1, chunk)
         log_p, log_q = (v.ravel() for v in jax.lax.map(jax.checkpoint(jax.vmap(terms)), chunks))
         chance = jnp.exp(log_orders + jnp.sum(log_q[sets], axis=1))
         return chance @ (jax.nn.logsumexp((log_p - log_q)[sets], axis=1) - math.log(sets.shape[1]))
@@ -284,9 +276,7 @@ def exact_gradient(model: LatentVariableModel, params: Params, batch: Any, num_p
             "Average many draws of an unbiased objective's gradient instead: gradient_statistics(...).groups[...].mean."
         )
     batch = check_examples(as_batch(batch))
-    row = jax.tree.map(lambda v: v[0], batch)
-    shapes, _ = jax.eval_shape(model.propose, params, jax.random.key(0), row.x, row.context)
-    units = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    units, _ = binary_states(model, params, batch)
     if math.comb(2**units + num_particles - 1, num_particles) > MOST_SETS:
         raise ModelError(
             f"exact_gradient enumerates all sets of num_particles={num_particles} among the 2^{units} states of the "

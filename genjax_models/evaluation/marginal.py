@@ -1,10 +1,11 @@
 """log p(x) of latent variable models: by importance weighting, and exactly where the latents can be enumerated."""
 
-import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax_models.core import Batch, Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import DataError, ModelError, require_count
@@ -96,18 +97,7 @@ def log_joint(model: LatentVariableModel, params: Params, z: Any, x: jax.Array, 
 
 
 def _log_sum(model, log_term, block, params, batch) -> jax.Array:
-    leaves, structure = jax.tree.flatten(_latents(model, params, batch))
-    sizes = [math.prod(leaf.shape) for leaf in leaves]
-    number = sum(sizes)
-
-    def latents(state):
-        bits = (state >> jnp.arange(number)) & 1
-        parts, start = [], 0
-        for leaf, size in zip(leaves, sizes, strict=True):
-            parts.append(bits[start : start + size].reshape(leaf.shape).astype(leaf.dtype))
-            start += size
-        return jax.tree.unflatten(structure, parts)
-
+    number, latents = binary_states(model, params, batch)
     states = jnp.arange(2**number).reshape(-1, min(2**number, 2**10))
 
     def example(_, row):
@@ -123,10 +113,19 @@ def _log_sum(model, log_term, block, params, batch) -> jax.Array:
 log_sum_over_latents = compiled(_log_sum, static=3)
 
 
-def _latents(model: LatentVariableModel, params: Params, batch: Batch) -> Any:
-    """The shapes of the latents of an example."""
+def binary_states(model: LatentVariableModel, params: Params, batch: Batch) -> tuple[int, Callable[[Any], Any]]:
+    """The number of binary units in an example's latents, and the latents of state 0, 1, ..., 2^number - 1."""
     context = jax.tree.map(lambda v: v[0], batch.context)
-    return jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
+    shapes = jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+
+    def latents(state):
+        bits = jnp.split((state >> jnp.arange(ends[-1])) & 1, ends[:-1])
+        parts = [b.reshape(leaf.shape).astype(leaf.dtype) for b, leaf in zip(bits, leaves, strict=True)]
+        return jax.tree.unflatten(structure, parts)
+
+    return int(ends[-1]), latents
 
 
 def require_few_binary_latents(name: str, model: Any, params: Params, batch: Batch, instead: str) -> int:
@@ -134,7 +133,7 @@ def require_few_binary_latents(name: str, model: Any, params: Params, batch: Bat
     if not isinstance(model, LatentVariableModel) or model.support != "binary":
         got = getattr(model, "name", repr(model))
         raise ModelError(f"{name} enumerates binary latents, which {got} does not have. Use {instead}.")
-    number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_latents(model, params, batch)))
+    number, _ = binary_states(model, params, batch)
     if number > MOST_UNITS:
         raise ModelError(
             f"{name} enumerates all states of the latents, and {model.name} has {number} of them; at most "

@@ -12,20 +12,10 @@ from typing import Any, ClassVar
 
 from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective
-from genjax_models.errors import ModelError, require_bool, require_count
-from genjax_models.objectives.common import require_latent_variable_model
+from genjax_models.errors import require_bool, require_count
+from genjax_models.objectives.common import RefuseShared, require_latent_variable_model
 from genjax_models.objectives.particles import centred_square_root_bound, square_root_bound
 from genjax_models.objectives.wake_sleep import WakeSleepLoss
-
-
-def init(key, params, batch):
-    """`Objective.init` of `bidirectional`: nothing of its own, and no parameters that both groups share."""
-    if "shared" in params:
-        raise ModelError(
-            'bidirectional follows log p for the group "generative" and log q for "recognition"; this model also has '
-            '"shared" parameters, which belong to both. Use elbo or iwae.'
-        )
-    return (), ()
 
 
 def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: bool = True) -> Objective:
@@ -60,7 +50,7 @@ def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: 
     require_count("bidirectional: num_particles", num_particles)
     require_bool("bidirectional: centred", centred)
     estimate = centred_square_root_bound if centred else square_root_bound
-    return Objective(init, WakeSleepLoss(model, num_particles, estimate, wake=1.0, sleep=None))
+    return Objective(RefuseShared("bidirectional"), WakeSleepLoss(model, num_particles, estimate, wake=1.0, sleep=None))
 
 
 @config

@@ -28,14 +28,19 @@ def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
     return (), ()
 
 
-def refuse_shared(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
-    """`Objective.init` of an objective whose phases each train one group, which shared parameters would couple."""
-    if "shared" in params:
-        raise ModelError(
-            'wake and sleep phases each train one of the groups "generative" and "recognition"; this model also has '
-            '"shared" parameters, which belong to both. Use elbo or iwae.'
-        )
-    return (), ()
+@dataclasses.dataclass(frozen=True)
+class RefuseShared:
+    """`Objective.init` of an objective that owns nothing and teaches each group something of its own."""
+
+    objective: str
+
+    def __call__(self, key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
+        if "shared" in params:
+            raise ModelError(
+                f'{self.objective} trains the groups "generative" and "recognition" each by a gradient of its own; '
+                'this model also has "shared" parameters, which belong to both. Use elbo or iwae.'
+            )
+        return (), ()
 
 
 def require_latent_variable_model(objective: str, model: Any) -> None:

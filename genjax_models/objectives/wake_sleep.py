@@ -15,10 +15,10 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
+    RefuseShared,
     fixed_particles,
     loss_of,
     only,
-    refuse_shared,
     require_latent_variable_model,
 )
 from genjax_models.objectives.particles import Estimate, reweighted_wake, wake
@@ -82,7 +82,7 @@ def wake_sleep(model: LatentVariableModel) -> Objective:
         Hinton, Dayan, Frey and Neal, "The wake-sleep algorithm for unsupervised neural networks", 1995.
     """
     require_latent_variable_model("wake_sleep", model)
-    return Objective(refuse_shared, WakeSleepLoss(model, 1, wake, wake=None, sleep=1.0))
+    return Objective(RefuseShared("wake_sleep"), WakeSleepLoss(model, 1, wake, wake=None, sleep=1.0))
 
 
 def reweighted_wake_sleep(
@@ -120,8 +120,8 @@ def reweighted_wake_sleep(
     require_count("reweighted_wake_sleep: num_particles", num_particles)
     if wake is None and sleep is None:
         raise ConfigError("reweighted_wake_sleep: wake and sleep are both None, so q would never be trained; give one.")
-    wake, sleep = plain_number(wake), plain_number(sleep)
-    return Objective(refuse_shared, WakeSleepLoss(model, num_particles, reweighted_wake, wake, sleep))
+    loss = WakeSleepLoss(model, num_particles, reweighted_wake, plain_number(wake), plain_number(sleep))
+    return Objective(RefuseShared("reweighted_wake_sleep"), loss)
 
 
 @config
