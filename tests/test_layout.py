@@ -15,7 +15,7 @@ LAYERS = [
     {"core", "config"},
     {"distributions", "optimizers", "overlay", "data"},
     {"models", "objectives"},
-    {"evaluation", "train", "tables", "plots", "checkpoints"},
+    {"evaluation", "train", "tables", "plots", "sweep_report", "checkpoints"},
     {"run_folder"},
     {"experiment"},
     {"estimator_comparison"},
