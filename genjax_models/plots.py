@@ -349,7 +349,9 @@ def _parallel(settings: Sequence[Setting], scales: Sequence[_Scale], metric: str
     room = (sight[1] - sight[0] or 1) * edge / (1 - 2 * edge)
     norm = Normalize(sight[0] - room, sight[1] + room, clip=True)
     colours = ScalarMappable(norm, colormaps["viridis" if lower_is_better(metric) else "viridis_r"])  # the best is dark
-    figure, panel = _figure(2.4 + 1.5 * len(scales), 4.6)
+    ticks = [scale.ticks(lambda _: 0.06) for scale in scales]
+    longest = max(len(text) for _, texts in ticks for text in texts)
+    figure, panel = _figure(2.4 + max(1.5, 0.5 + 0.065 * longest) * len(scales), 4.6)
 
     def level(scale: _Scale, place: float) -> float:
         return edge + (1 - 2 * edge) * scale.share(place)
@@ -368,9 +370,9 @@ def _parallel(settings: Sequence[Setting], scales: Sequence[_Scale], metric: str
             panel.plot([*heights, end], color=colours.cmap(end), linewidth=3.5 if setting is order[-1] else 1)
         elif any(metric_of(member, metric) is not None for member in setting.members):
             panel.plot(heights, color="0.8", linewidth=0.8, linestyle="--")
-    for i, scale in enumerate(scales):
+    for i, (scale, (places, texts)) in enumerate(zip(scales, ticks, strict=True)):
         panel.axvline(i, color="0.3", linewidth=1)
-        for place, text in zip(*scale.ticks(lambda _: 0.06), strict=True):
+        for place, text in zip(places, texts, strict=True):
             where = {"textcoords": "offset points", "ha": "right", "va": "center"}
             box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8}
             panel.annotate(text, (i, level(scale, place)), (-4, 0), fontsize=8, bbox=box, zorder=5, **where)

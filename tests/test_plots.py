@@ -198,6 +198,7 @@ def test_sweep_that_diverged_in_one_place_still_shows_the_others():
     (panel,) = figure.axes
     assert curves(panel) == {"finished": [(1, 80), (2, 81), (3, 82), (4, 83)]}
     assert dots(panel, "beyond the axis") == [(5, 83)]
+    assert [line.get_marker() for line in panel.lines if line.get_label() == "beyond the axis"] == ["^"]
     assert panel.get_ylim()[1] < 84
     assert heading(figure)[-1] == "1 beyond the axis"
     upwards = members_of(points_of(rate=(1, 2, 3, 4, 5)), [-80, -81, -82, -83, -1e6], metric="test_bound")
@@ -346,3 +347,15 @@ def test_texts_of_a_sweep_do_not_overlap(tmp_path):
         for a, b in itertools.combinations(boxes, 2):
             assert not a.overlaps(b), (a, b)
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_texts_of_parallel_coordinates_do_not_overlap():
+    names = [f"a name of an objective that is long, {i}" for i in range(6)]
+    draw = [{NAME: name, RATE: i, DEPTH: name[::-1], "seed": i} for i, name in enumerate(names)]
+    figure = sweep_figure(members_of(draw), "test_nll", "t")
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    for a, b in itertools.combinations(boxes, 2):
+        assert not a.overlaps(b)
+    assert min(box.x0 for box in boxes) >= 0
