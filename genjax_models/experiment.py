@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,25 @@ import numpy as np
 
 from genjax_models import checkpoints
 from genjax_models.config import Config, Distribution, validate
-from genjax_models.core import LatentVariableModel, Params, Trainable, TrainState
+from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
-from genjax_models.evaluation import (
-    LogZSquared,
-    inpaint,
-    log_marginal,
-    log_p_star,
-    log_z_squared,
-    objective_metrics,
-    sample_p_star,
-)
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
+from genjax_models.measuring import (
+    COMPLETIONS,
+    Log,
+    abstract_state,
+    check_p_star,
+    chosen_parameters,
+    draw_completions,
+    evaluated_parameters,
+    evaluation_key,
+    example_metrics,
+    mean_and_error,
+    measure,
+    sample_images,
+    test,
+)
 from genjax_models.run_folder import (
     EVALUATIONS,
     METRICS,
@@ -51,9 +57,7 @@ from genjax_models.run_folder import (
     open_run,
     write_whole,
 )
-from genjax_models.train import EVALUATION, Train, check_training_data, make_train, program_config
-
-Log = Callable[[str], None]
+from genjax_models.train import Train, check_training_data, make_train, next_stop, program_config
 
 
 class Interrupted(Exception):
@@ -92,12 +96,6 @@ def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
         test=evaluation_subset(data.test, config.evaluation.test_examples),
     )
     return measured, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
-
-
-def _number(value: Any) -> float | None:
-    """A number as JSON has it: not finite becomes null."""
-    value = float(value)
-    return value if math.isfinite(value) else None
 
 
 class StopSignals:
@@ -162,84 +160,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds // 60}:{seconds % 60:02d}" if seconds >= 60 else f"{seconds} s"
 
 
-def _build_objective(config: Config, visible: int):
-    return config.objective.build(config.model.build(visible))
-
-
-@functools.partial(jax.jit, static_argnames="visible")
-def _metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
-    """The objective's metrics on every example, each [N]."""
-    objective = _build_objective(config, visible)
-    (phase,) = state.phases
-    trainable = Trainable(params, phase.own)
-    x = jnp.asarray(x, jnp.result_type(float))
-    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)
-
-
-@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
-def _log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int):
-    return log_marginal(config.model.build(visible), params, key, x, num_samples)
-
-
-@functools.partial(jax.jit, static_argnames=("visible", "num"))
-def _sample(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
-    """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x."""
-    model = config.model.build(visible)
-
-    def one(key):
-        z, x = model.sample_joint(params, key, ())
-        return x if model.decode is None else model.decode(params, z, ())
-
-    return jax.vmap(one)(jax.random.split(key, num))
-
-
-# p*, the distribution of a bidirectional Helmholtz machine.
-
-
-@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
-def _log_z_squared(config: Config, params: Params, key, visible: int, num_samples: int):
-    return log_z_squared(config.model.build(visible), params, key, num_samples)
-
-
-@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
-def _log_p_star(config: Config, params: Params, key, x, normalizer: LogZSquared, visible: int, num_samples: int):
-    return log_p_star(config.model.build(visible), params, key, x, normalizer, num_samples)
-
-
-@functools.partial(jax.jit, static_argnames=("visible", "num"))
-def _sample_p_star(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
-    """The probabilities that draws of p* were made by, [num, D]."""
-    return sample_p_star(config.model.build(visible), params, key, num).probabilities
-
-
-@functools.partial(jax.jit, static_argnames="visible")
-def _inpaint(config: Config, params: Params, key, x, hidden, visible: int) -> jax.Array:
-    """x with the probabilities of what is hidden, [N, D]."""
-    return inpaint(config.model.build(visible), params, key, x, hidden).probabilities
-
-
-def _check_p_star(config: Config, visible: int, what: str) -> None:
-    """Raise ConfigError unless p* of the model can be evaluated and sampled."""
-    model = config.model.build(visible)
-    if not isinstance(model, LatentVariableModel) or model.support != "binary":
-        raise ConfigError(
-            f"{what}: p* is the geometric mean of p(x, z) and q(z | x) over binary latents, which {model.name} does "
-            "not have; use a belief net, or the distribution 'p'."
-        )
-
-
-def evaluated_parameters(state: TrainState) -> Params:
-    """The moving average where one is kept, else the parameters."""
-    return state.params if state.average is None else state.average
-
-
-def _mean_and_error(values: Any) -> tuple[float | None, float | None]:
-    values = np.asarray(values, np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
-        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return _number(values.mean()), _number(error)
-
-
 def train_run(
     config: Config,
     folder: Path,
@@ -268,15 +188,9 @@ def train_run(
         NonFinite: a step was not finite under the policy "stop".
     """
     started = time.perf_counter() if started is None else started
-    train = make_train(config)
-    data, spec = load_data(config, data_dir)
-    _check_best_by(config, train, spec)
-    if config.evaluation.distribution == "p_star":
-        _check_p_star(config, spec.visible, "evaluation.distribution")
-    check_training_data(config, data.train)  # before there is a folder that the mended configuration would not match
+    train, data, spec = prepare(config, data_dir)
     run, existed = create_or_match(Path(folder), config, spec)
-    if data.support == "unit" and config.model.data_support == "unit":
-        log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
+    log_kind_of_data(config, data, log)
     if (run.folder / RESULT).exists():
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
         try:
@@ -292,6 +206,27 @@ def train_run(
         return _finish(run, state, data, rows, clock, log)
 
 
+def prepare(config: Config, data_dir: str | None) -> tuple[Train, Dataset, DataSpec]:
+    """The training function and the data of a configuration, checked before there is a folder.
+
+    Raises:
+        UserError: a configuration or data that cannot be used; the mended one must not find a folder of this one.
+    """
+    train = make_train(config)
+    data, spec = load_data(config, data_dir)
+    _check_best_by(config, train, spec)
+    if config.evaluation.distribution == "p_star":
+        check_p_star(config, spec.visible, "evaluation.distribution")
+    check_training_data(config, data.train)
+    return train, data, spec
+
+
+def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
+    """Say it where figures of a Bernoulli likelihood are no log-probabilities."""
+    if data.support == "unit" and config.model.data_support == "unit":
+        log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
+
+
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
     """Raise ConfigError unless the objective reports the metric that checkpoints are chosen by."""
     name, visible = config.evaluation.best_by, spec.visible
@@ -299,7 +234,7 @@ def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
         return
     state = train.shapes(config, jax.ShapeDtypeStruct((config.training.batch_size, visible), jnp.float32))
     x = jax.ShapeDtypeStruct((1, visible), jnp.float32)
-    known = _metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=visible)
+    known = example_metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=visible)
     if name not in known:
         raise ConfigError(
             f"evaluation.best_by: got {name!r}, which this objective does not report.{nearest(name, known)}"
@@ -331,58 +266,84 @@ def _start(run: Run, existed: bool, train: Train, x: jax.Array, clock: Clock, lo
         return train.init(run.config, jax.random.key(run.config.seed), x), (0.0, 0)
     log(f"{run.folder}: resuming from step {newest.step} of {run.config.training.num_steps}.")
     clock.before = newest.seconds
-    return checkpoints.restore(newest.path, _abstract_state(run)), newest.pending
+    return checkpoints.restore(newest.path, abstract_state(run)), newest.pending
+
+
+class Record:
+    """What a run writes while it trains: a line of metrics and a checkpoint an evaluation."""
+
+    def __init__(self, run: Run, step: int, pending: tuple[float, int], clock: Clock):
+        self.run, self.step, self.pending, self.clock = run, step, pending, clock
+        self.metrics = Metrics(run.folder / METRICS, step)
+        self.validation: dict[str, float | None] = {}
+        self.last_finite: float | None = None
+
+    def took(self, bounds: np.ndarray) -> None:
+        """Note the train bound of every step of a chunk, [steps]."""
+        finite = bounds[np.isfinite(bounds)]
+        self.pending = (self.pending[0] + float(finite.sum()), self.pending[1] + len(finite))
+        self.last_finite = float(finite[-1]) if len(finite) else self.last_finite
+        self.step += len(bounds)
+
+    @property
+    def train_bound(self) -> float | None:
+        """The mean train bound since the last evaluation."""
+        return self.pending[0] / self.pending[1] if self.pending[1] else None
+
+    @property
+    def due(self) -> bool:
+        """Whether an evaluation is due after the steps so far."""
+        training = self.run.config.training
+        return self.step % training.evaluate_every == 0 or self.step == training.num_steps
+
+    def evaluated(self, measured: Mapping[str, Any]) -> float | None:
+        """Note the metrics of every validation example, each [N]; the metric that checkpoints are chosen by."""
+        self.validation = {name: mean_and_error(values)[0] for name, values in measured.items()}
+        row = {"step": self.step, "seconds": round(self.clock.now(), 3), "train_bound": self.train_bound}
+        self.metrics.add({**row, **{f"validation_{name}": value for name, value in self.validation.items()}})
+        self.pending = (0.0, 0)
+        return self.validation[self.run.config.evaluation.best_by]
+
+    def save(self, state: TrainState, metric: float | None) -> None:
+        """Write a checkpoint of the state, with the metric where it was evaluated."""
+        checkpoints.save(self.run.checkpoints, state, self.clock.now(), metric, self.pending)
+        checkpoints.prune(self.run.checkpoints, self.step)
+
+    def nonfinite(self) -> str:
+        """What there is to say when the next step is not finite."""
+        return _nonfinite_message(self.run, self.step, self.last_finite)
 
 
 def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
-    config, training = run.config, run.config.training
+    config, total = run.config, run.config.training.num_steps
     x, x_validation = jax.device_put(data.train), jax.device_put(data.validation)
     state, pending = _start(run, existed, train, x, clock, log)
-    step = int(state.step)
-    metrics = Metrics(run.folder / METRICS, step)
-    progress = Progress(log, training.num_steps, live)
-    last_finite: float | None = None
-    validation: dict[str, float | None] = {}
+    record = Record(run, int(state.step), pending, clock)
+    progress = Progress(log, total, live)
 
-    while step < training.num_steps:
-        # Boundaries are multiples counted from step 0, so that a resumed run calls the same programs.
-        until = min(_next(step, training.chunk), _next(step, training.evaluate_every), training.num_steps)
-        state, found = train.advance(config, state, x, step, until - step)
+    while record.step < total:
+        step = record.step
+        state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
         bounds = np.asarray(found["bound"], np.float64)  # waits for the chunk
         clock.stepped()
-        taken = int(state.step) - step
-        finite = bounds[:taken][np.isfinite(bounds[:taken])]
-        pending = (pending[0] + float(finite.sum()), pending[1] + len(finite))
-        last_finite = float(finite[-1]) if len(finite) else last_finite
-        step += taken
+        record.took(bounds[: int(state.step) - step])
         if bool(state.halted):
             progress.end()
-            raise NonFinite(_nonfinite_message(run, step, last_finite))
+            raise NonFinite(record.nonfinite())
 
-        train_bound = pending[0] / pending[1] if pending[1] else None
-        evaluated = step % training.evaluate_every == 0 or step == training.num_steps
-        if evaluated:
-            measured = _measure(run, state, evaluated_parameters(state), 0, x_validation)
-            validation = {name: _mean_and_error(values)[0] for name, values in measured.items()}
-            row = {"step": step, "seconds": round(clock.now(), 3), "train_bound": train_bound}
-            metrics.add({**row, **{f"validation_{name}": value for name, value in validation.items()}})
-            pending = (0.0, 0)
-        progress.show(step, train_bound, validation.get("bound"), evaluated)
-        if evaluated or signals.came:
-            metric = validation[config.evaluation.best_by] if evaluated else None
-            checkpoints.save(run.checkpoints, state, clock.now(), metric, pending)
-            checkpoints.prune(run.checkpoints, step)
-        if signals.came and step < training.num_steps:
+        train_bound, metric = record.train_bound, None
+        if record.due:
+            metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation))
+        progress.show(record.step, train_bound, record.validation.get("bound"), record.due)
+        if record.due or signals.came:
+            record.save(state, metric)
+        if signals.came and record.step < total:
             progress.end()
-            saved = f"saved at step {step} of {training.num_steps} in {run.folder}"
+            saved = f"saved at step {record.step} of {total} in {run.folder}"
             raise Interrupted(f"{signals.came}: {saved}; the same command resumes.")
     progress.end()
-    return state, metrics.rows
-
-
-def _next(step: int, every: int) -> int:
-    return (step // every + 1) * every
+    return state, record.metrics.rows
 
 
 def _nonfinite_message(run: Run, step: int, last_finite: float | None) -> str:
@@ -395,93 +356,35 @@ def _nonfinite_message(run: Run, step: int, last_finite: float | None) -> str:
     )
 
 
-def _abstract_state(run: Run) -> TrainState:
-    """The shapes of the run's training state."""
-    train = make_train(run.config)
-    x = jax.ShapeDtypeStruct((run.config.training.batch_size, run.data.visible), jnp.float32)
-    return train.shapes(run.config, x)
-
-
-def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoints.Checkpoint]:
-    """The state of the checkpoint that `evaluation.parameters` chooses, with the parameters to evaluate.
-
-    Raises:
-        RunError: no whole checkpoint.
-    """
-    best = None
-    if run.config.evaluation.parameters == "best":
-        best = checkpoints.best_whole(run.checkpoints, log)
-        if best is None:
-            log(f"no whole checkpoint has a finite validation {run.config.evaluation.best_by}; taking the latest.")
-    chosen = best or checkpoints.newest_whole(run.checkpoints, log)
-    if chosen is None:
-        raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
-    state = checkpoints.restore(chosen.path, _abstract_state(run))
-    return state, evaluated_parameters(state), chosen
-
-
-LOG_Z, LOG_P_STAR, COMPLETIONS = (2**32 - i for i in (1, 2, 3))  # streams beyond the samples' seeds
-
-
-def _evaluation_key(run: Run, stream: int):
-    """A key for evaluations: 0 validation, 1 test bound, 2 log p(x), 3 and on samples; and those below for p*."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(run.config.seed), EVALUATION), stream)
-
-
-def _measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> dict[str, jax.Array]:
-    """The objective's metrics on every example, each [N]."""
-    return _metrics(program_config(run.config), state, params, _evaluation_key(run, stream), x, run.data.visible)
-
-
-def _test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
-    """Bound and NLL on the test split; and what p* gives it, where that is asked for."""
-    bound, bound_error = _mean_and_error(_measure(run, state, params, 1, x_test)["bound"])
-    config, key = program_config(run.config), _evaluation_key(run, 2)
-    estimate = _log_marginal(config, params, key, x_test, run.data.visible, num_samples)
-    nll, nll_error = _mean_and_error(-np.asarray(estimate.log_prob))
-    p_star = _test_p_star(run, params, x_test, num_samples) if run.config.evaluation.distribution == "p_star" else {}
-    return {
-        "test_bound": bound,
-        "test_bound_standard_error": bound_error,
-        "test_nll": nll,
-        "test_nll_standard_error": nll_error,
-        "test_nll_samples": num_samples,
-        "test_nll_mean_estimator_error": _number(np.mean(np.asarray(estimate.standard_error))),
-        **p_star,
-        "test_examples": len(x_test),
-        "units": "nats per example",
-    }
-
-
-def _test_p_star(run: Run, params: Params, x_test: jax.Array, num_samples: int) -> dict:
-    """NLL of p* on the test split, unnormalized and with the estimate of log Z."""
-    config, visible = program_config(run.config), run.data.visible
-    num_z_samples = run.config.evaluation.num_z_samples
-    z_squared = _log_z_squared(config, params, _evaluation_key(run, LOG_Z), visible, num_z_samples)
-    estimate = _log_p_star(config, params, _evaluation_key(run, LOG_P_STAR), x_test, z_squared, visible, num_samples)
-    unnormalized, error = _mean_and_error(-np.asarray(estimate.unnormalized))
-    nll, _ = _mean_and_error(-np.asarray(estimate.log_prob))
-    return {
-        "test_nll_p_star_unnormalized": unnormalized,
-        "test_nll_p_star_unnormalized_standard_error": error,
-        "test_nll_p_star": nll,
-        # The error of log Z is one for all examples: averaging over them does not lower it.
-        "test_nll_p_star_standard_error": None if error is None else _number(np.hypot(error, z_squared.standard_error)),
-        "test_nll_p_star_mean_estimator_error": _number(np.mean(np.asarray(estimate.standard_error))),
-        "log_z": _number(z_squared.value / 2),
-        "log_z_standard_error": _number(z_squared.standard_error / 2),
-        "log_z_samples": num_z_samples,
-    }
-
-
 def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock, log: Log) -> dict:
-    from genjax_models import plots
-
     log("evaluating on the test split")
     chosen_state, params, chosen = chosen_parameters(run, log)
-    tested = _test(run, chosen_state, params, jax.device_put(data.test), run.config.evaluation.num_samples)
-    images = sample_images(run, params, 100)
-    plots.save_images(run.folder / "samples.png", images, run.data.image_shape)
+    tested = test(run, chosen_state, params, jax.device_put(data.test), run.config.evaluation.num_samples)
+    return write_result(run, chosen, params, tested, state, rows, clock)
+
+
+def write_result(
+    run: Run,
+    chosen: checkpoints.Checkpoint,
+    params: Params,
+    tested: dict,
+    state: TrainState,
+    rows: Sequence[Mapping[str, Any]],
+    clock: Clock,
+) -> dict:
+    """Draw samples and curves, and write result.json, with which a run is finished.
+
+    Args:
+        run: the run.
+        chosen, params: the checkpoint that was evaluated, and its parameters.
+        tested: the figures of the test split.
+        state: the state after the last step.
+        rows: of metrics.jsonl.
+        clock: the run's.
+    """
+    from genjax_models import plots
+
+    plots.save_images(run.folder / "samples.png", sample_images(run, params, 100), run.data.image_shape)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested,
@@ -507,13 +410,6 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
-def sample_images(run: Run, params: Params, num: int, seed: int = 0) -> np.ndarray:
-    """E[x | z] of `num` draws from the prior, or the units' probabilities in draws of p*, [num, D]."""
-    config, key = program_config(run.config), _evaluation_key(run, 3 + seed)
-    draw = _sample_p_star if run.config.evaluation.distribution == "p_star" else _sample
-    return np.asarray(draw(config, params, key, run.data.visible, num))
-
-
 def _open_for(folder: Path, distribution: Distribution | None) -> Run:
     """The run in a folder, to be evaluated under another distribution than it was configured for, if one is given."""
     run = open_run(folder)
@@ -522,7 +418,7 @@ def _open_for(folder: Path, distribution: Distribution | None) -> Run:
     evaluation = validate(dataclasses.replace(run.config.evaluation, distribution=distribution))
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, evaluation=evaluation))
     if distribution == "p_star":
-        _check_p_star(run.config, run.data.visible, "distribution 'p_star'")
+        check_p_star(run.config, run.data.visible, "distribution 'p_star'")
     return run
 
 
@@ -552,7 +448,7 @@ def evaluate_run(
     data = _load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
-    tested = {"evaluated_step": chosen.step, **_test(run, state, params, jax.device_put(data.test), samples)}
+    tested = {"evaluated_step": chosen.step, **test(run, state, params, jax.device_put(data.test), samples)}
     try:
         with (run.folder / EVALUATIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(tested) + "\n")
@@ -654,8 +550,8 @@ def inpaint_run(
     require_binary_where_seen(x, hidden)
     _, params, chosen = chosen_parameters(run, log)
     again = [np.repeat(v, completions, axis=0) for v in (x, hidden)]
-    key = jax.random.fold_in(_evaluation_key(run, COMPLETIONS), seed)
-    completed = np.asarray(_inpaint(program_config(run.config), params, key, *again, run.data.visible))
+    key = jax.random.fold_in(evaluation_key(run.config.seed, COMPLETIONS), seed)
+    completed = np.asarray(draw_completions(program_config(run.config), params, key, *again, run.data.visible))
     seen = np.where(hidden, 0.5, x)
     rows = np.concatenate([x[:, None], seen[:, None], completed.reshape(len(x), completions, -1)], axis=1)
     _save_picture(out, rows.reshape(-1, rows.shape[-1]), shape, columns=rows.shape[1])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from genjax_models.config import Config, Evaluation, canonical, validate
+from genjax_models.config import Config, Evaluation, Training, canonical, validate
 from genjax_models.core import (
     Batch,
     Key,
@@ -316,8 +316,9 @@ def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metri
     return _advance(config, _init(config, key, data), data, jnp.zeros((), jnp.int32), config.training.num_steps)
 
 
-_compiled_init = jax.jit(_init)
-_compiled_advance = jax.jit(_advance, static_argnames="length", donate_argnums=1)
+# The programs of one run; a sweep calls the first two inside its own, where they are traced once for all points.
+compiled_init = jax.jit(_init)
+compiled_advance = jax.jit(_advance, static_argnames="length", donate_argnums=1)
 _compiled_whole = jax.jit(_whole)
 
 
@@ -346,7 +347,7 @@ class Train:
 
     def init(self, config: Config, key: Key, data: Any) -> TrainState:
         """The state before the first step."""
-        return _compiled_init(self._enter(config, data), key, jnp.asarray(data))
+        return compiled_init(self._enter(config, data), key, jnp.asarray(data))
 
     def shapes(self, config: Config, data: Any) -> TrainState:
         """The shapes and types of the state, without computing it; `data` may be a `jax.ShapeDtypeStruct`."""
@@ -359,7 +360,16 @@ class Train:
         """
         # A copy: it may be a part of the state, which is donated.
         start = jnp.array(start, jnp.int32, copy=True) if isinstance(start, jax.Array) else np.int32(start)
-        return _compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
+        return compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
+
+
+def next_stop(training: Training, step: int) -> int:
+    """Where the chunk that starts at a step ends.
+
+    Multiples counted from step 0, so that a resumed run calls the same programs.
+    """
+    chunk, evaluation = ((step // n + 1) * n for n in (training.chunk, training.evaluate_every))
+    return min(chunk, evaluation, training.num_steps)
 
 
 def program_config(config: Config) -> Config:

@@ -359,7 +359,7 @@ class Crash(BaseException):
         (checkpoints, "save", 3, 20),  # the line in metrics.jsonl is there, the checkpoint is not
         (Path, "rename", 3, 20),  # all files of the checkpoint are there, under the wrong name
         (checkpoints, "prune", 3, 30),
-        (experiment, "_test", 1, 40),  # all steps are done
+        (experiment, "test", 1, 40),  # all steps are done
         (experiment, "write_whole", 1, 40),  # all but the result
         (checkpoints, "save", 1, 0),
         (run_folder, "write_whole", 1, None),  # the folder is there, and nothing in it

@@ -17,6 +17,7 @@ LAYERS = [
     {"models", "objectives"},
     {"evaluation", "train", "tables", "plots", "sweep_report", "checkpoints"},
     {"run_folder"},
+    {"measuring"},
     {"experiment"},
     {"estimator_comparison"},
     {"cli"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import quick_jit, random_params, worst
 
-from genjax_models import experiment
+from genjax_models import measuring
 from genjax_models.config import Config, validate
 from genjax_models.core import total
 from genjax_models.data import Digits
@@ -201,7 +201,7 @@ def test_pictures_of_samples_without_a_mean():
         model = DARN(layers=(3,), visible_lateral=lateral)
         run = Config(model, WakeSleep(), Adam(), Digits())
         params = model.build(6).init(jax.random.key(0), jnp.zeros(6), ())
-        pictures[lateral] = np.asarray(experiment._sample(run, params, jax.random.key(1), 6, 20))
+        pictures[lateral] = np.asarray(measuring.draw_expectations(run, params, jax.random.key(1), 6, 20))
         assert pictures[lateral].shape == (20, 6)
     assert set(np.unique(pictures[True])) == {0.0, 1.0}
     assert np.all((pictures[False] > 0) & (pictures[False] < 1))

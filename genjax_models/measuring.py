@@ -1,0 +1,210 @@
+"""What is measured and drawn of a run's parameters: bounds, likelihoods, samples, for p and for p*.
+
+The compiled programs are those of one run; a sweep runs the same over its points.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models import checkpoints
+from genjax_models.config import Config
+from genjax_models.core import LatentVariableModel, Params, Trainable, TrainState
+from genjax_models.errors import ConfigError, RunError
+from genjax_models.evaluation import (
+    LogZSquared,
+    inpaint,
+    log_marginal,
+    log_p_star,
+    log_z_squared,
+    objective_metrics,
+    sample_p_star,
+)
+from genjax_models.run_folder import Run
+from genjax_models.train import EVALUATION, make_train, program_config
+
+Log = Callable[[str], None]
+
+
+def number(value: Any) -> float | None:
+    """A number as JSON has it: not finite becomes null."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _build_objective(config: Config, visible: int):
+    return config.objective.build(config.model.build(visible))
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def example_metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
+    """The objective's metrics on every example, each [N]."""
+    objective = _build_objective(config, visible)
+    (phase,) = state.phases
+    trainable = Trainable(params, phase.own)
+    x = jnp.asarray(x, jnp.result_type(float))
+    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def example_log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int):
+    return log_marginal(config.model.build(visible), params, key, x, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num"))
+def draw_expectations(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
+    """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x."""
+    model = config.model.build(visible)
+
+    def one(key):
+        z, x = model.sample_joint(params, key, ())
+        return x if model.decode is None else model.decode(params, z, ())
+
+    return jax.vmap(one)(jax.random.split(key, num))
+
+
+# p*, the distribution of a bidirectional Helmholtz machine.
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def _log_z_squared(config: Config, params: Params, key, visible: int, num_samples: int):
+    return log_z_squared(config.model.build(visible), params, key, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def _log_p_star(config: Config, params: Params, key, x, normalizer: LogZSquared, visible: int, num_samples: int):
+    return log_p_star(config.model.build(visible), params, key, x, normalizer, num_samples)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num"))
+def _sample_p_star(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
+    """The probabilities that draws of p* were made by, [num, D]."""
+    return sample_p_star(config.model.build(visible), params, key, num).probabilities
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def draw_completions(config: Config, params: Params, key, x, hidden, visible: int) -> jax.Array:
+    """x with the probabilities of what is hidden, [N, D]."""
+    return inpaint(config.model.build(visible), params, key, x, hidden).probabilities
+
+
+def check_p_star(config: Config, visible: int, what: str) -> None:
+    """Raise ConfigError unless p* of the model can be evaluated and sampled."""
+    model = config.model.build(visible)
+    if not isinstance(model, LatentVariableModel) or model.support != "binary":
+        raise ConfigError(
+            f"{what}: p* is the geometric mean of p(x, z) and q(z | x) over binary latents, which {model.name} does "
+            "not have; use a belief net, or the distribution 'p'."
+        )
+
+
+def evaluated_parameters(state: TrainState) -> Params:
+    """The moving average where one is kept, else the parameters."""
+    return state.params if state.average is None else state.average
+
+
+def mean_and_error(values: Any) -> tuple[float | None, float | None]:
+    """The mean of values [N] and its standard error; None for what is not finite, and for the error of one value."""
+    values = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return number(values.mean()), number(error)
+
+
+def abstract_state(run: Run) -> TrainState:
+    """The shapes of the run's training state."""
+    train = make_train(run.config)
+    x = jax.ShapeDtypeStruct((run.config.training.batch_size, run.data.visible), jnp.float32)
+    return train.shapes(run.config, x)
+
+
+def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoints.Checkpoint]:
+    """The state of the checkpoint that `evaluation.parameters` chooses, with the parameters to evaluate.
+
+    Raises:
+        RunError: no whole checkpoint.
+    """
+    best = None
+    if run.config.evaluation.parameters == "best":
+        best = checkpoints.best_whole(run.checkpoints, log)
+        if best is None:
+            log(f"no whole checkpoint has a finite validation {run.config.evaluation.best_by}; taking the latest.")
+    chosen = best or checkpoints.newest_whole(run.checkpoints, log)
+    if chosen is None:
+        raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
+    state = checkpoints.restore(chosen.path, abstract_state(run))
+    return state, evaluated_parameters(state), chosen
+
+
+LOG_Z, LOG_P_STAR, COMPLETIONS = (2**32 - i for i in (1, 2, 3))  # streams beyond the samples' seeds
+
+
+def evaluation_key(seed: Any, stream: int) -> jax.Array:
+    """A key for evaluations: 0 validation, 1 test bound, 2 log p(x), 3 and on samples; and those below for p*."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), EVALUATION), stream)
+
+
+def measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> dict[str, jax.Array]:
+    """The objective's metrics on every example, each [N]."""
+    key = evaluation_key(run.config.seed, stream)
+    return example_metrics(program_config(run.config), state, params, key, x, run.data.visible)
+
+
+def test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
+    """Bound and NLL on the test split; and what p* gives it, where that is asked for."""
+    bounds = measure(run, state, params, 1, x_test)["bound"]
+    config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
+    estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
+    p_star = _test_p_star(run, params, x_test, num_samples) if run.config.evaluation.distribution == "p_star" else {}
+    return test_figures(bounds, estimate.log_prob, estimate.standard_error, num_samples, p_star)
+
+
+def test_figures(bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, p_star: dict) -> dict:
+    """What is said of the test split, from values of every example, each [N], and the figures of p*, if any."""
+    bound, bound_error = mean_and_error(bounds)
+    nll, nll_error = mean_and_error(-np.asarray(log_prob))
+    return {
+        "test_bound": bound,
+        "test_bound_standard_error": bound_error,
+        "test_nll": nll,
+        "test_nll_standard_error": nll_error,
+        "test_nll_samples": num_samples,
+        "test_nll_mean_estimator_error": number(np.mean(np.asarray(standard_error))),
+        **p_star,
+        "test_examples": len(bounds),
+        "units": "nats per example",
+    }
+
+
+def _test_p_star(run: Run, params: Params, x_test: jax.Array, num_samples: int) -> dict:
+    """NLL of p* on the test split, unnormalized and with the estimate of log Z."""
+    config, visible = program_config(run.config), run.data.visible
+    num_z_samples = run.config.evaluation.num_z_samples
+    key, z_key = (evaluation_key(run.config.seed, stream) for stream in (LOG_P_STAR, LOG_Z))
+    z_squared = _log_z_squared(config, params, z_key, visible, num_z_samples)
+    estimate = _log_p_star(config, params, key, x_test, z_squared, visible, num_samples)
+    unnormalized, error = mean_and_error(-np.asarray(estimate.unnormalized))
+    nll, _ = mean_and_error(-np.asarray(estimate.log_prob))
+    return {
+        "test_nll_p_star_unnormalized": unnormalized,
+        "test_nll_p_star_unnormalized_standard_error": error,
+        "test_nll_p_star": nll,
+        # The error of log Z is one for all examples: averaging over them does not lower it.
+        "test_nll_p_star_standard_error": None if error is None else number(np.hypot(error, z_squared.standard_error)),
+        "test_nll_p_star_mean_estimator_error": number(np.mean(np.asarray(estimate.standard_error))),
+        "log_z": number(z_squared.value / 2),
+        "log_z_standard_error": number(z_squared.standard_error / 2),
+        "log_z_samples": num_z_samples,
+    }
+
+
+def sample_images(run: Run, params: Params, num: int, seed: int = 0) -> np.ndarray:
+    """E[x | z] of `num` draws from the prior, or the units' probabilities in draws of p*, [num, D]."""
+    config, key = program_config(run.config), evaluation_key(run.config.seed, 3 + seed)
+    draw = _sample_p_star if run.config.evaluation.distribution == "p_star" else draw_expectations
+    return np.asarray(draw(config, params, key, run.data.visible, num))
