@@ -1,6 +1,7 @@
 """What a sweep found: means over seeds, tables of its members, and the best of them."""
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,8 @@ from typing import Any, NamedTuple
 
 
 def label(value: Any) -> str:
+    if dataclasses.is_dataclass(value):
+        return type(value).__name__
     return "-".join(map(label, value)) if isinstance(value, tuple) else str(value)
 
 
