@@ -54,10 +54,37 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     train.add_argument("-h", "--help", action="store_true", help="this text, with the fields of CONFIG if it is given")
-    train.add_argument("config", nargs="?", metavar="CONFIG", help="a Python file that sets CONFIG, as in configs/")
+    train.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="a Python file that sets CONFIG, as in configs/, or a run folder"
+    )
     train.add_argument("--run-dir", metavar="DIR", help="the run folder (default: runs/ and the file's name)")
     train.add_argument("--data-dir", metavar="DIR", help=where)
     train.add_argument("--quiet", action="store_true", help="no progress; errors and the result's place alone")
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="train many configurations in one compiled program, and compare them; resumes",
+        description="Train every point of a sweep over the CONFIG of a Python file: the axes given here, or else the "
+        "SWEEP that the file sets. Points of one structure share one compiled program and run on all devices. The "
+        "folder has sweep.json, members/ with a run folder for every point, members.csv, summary.csv, summary.md and "
+        "sweep.png. Run again on the same folder, it resumes.",
+        epilog="For example\n"
+        "  genjax-models sweep configs/vae_digits.py --axis optimizer.learning-rate=log:1e-4:1e-2:4 --seeds 8\n"
+        "  genjax-models sweep configs/vae_digits.py --axis model.latent=2,8,32 --training.num-steps 500\n"
+        "Several --axis are all combinations; zips, chains and random draws are written in the file, with the "
+        "functions of genjax_models.axes. Other fields are given as for train.\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sweep.add_argument("config", metavar="CONFIG", help="a Python file that sets CONFIG, and perhaps SWEEP")
+    axis = "PATH=V1,V2,... or PATH=log:LOW:HIGH:NUM or PATH=linear:LOW:HIGH:NUM; instead of the file's axes"
+    sweep.add_argument("--axis", action="append", default=[], metavar="AXIS", help=axis)
+    sweep.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each point, from the configuration's up")
+    block = "points that run at once on a device (default: measured); with 1 each is bit for bit what train gives"
+    sweep.add_argument("--block", type=_positive, metavar="N", help=block)
+    sweep.add_argument("--run-dir", metavar="DIR", help="the folder (default: runs/ and the file's name, with -sweep)")
+    sweep.add_argument("--data-dir", metavar="DIR", help=where)
+    sweep.add_argument("--quiet", action="store_true", help="no progress; errors and the folder alone")
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -162,8 +189,8 @@ def split_overrides(words: Sequence[str], own: Collection[str]) -> tuple[list[st
     return kept, overrides
 
 
-def load_config(path: str) -> Any:
-    """The CONFIG that a Python file sets.
+def load_file(path: str) -> dict[str, Any]:
+    """What a Python file sets, of which CONFIG is a configuration.
 
     Raises:
         ConfigError: no such file, an error in it, or no CONFIG.
@@ -177,7 +204,7 @@ def load_config(path: str) -> Any:
         known = f" Here are: {', '.join(here)}." if here else ""
         raise ConfigError(f"{path}: no such file.{known}")
     try:
-        found = runpy.run_path(str(file)).get("CONFIG")
+        found = runpy.run_path(str(file))
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"{error.filename or path}{line}: {error.msg}: {(error.text or '').strip()}") from None
@@ -185,9 +212,47 @@ def load_config(path: str) -> Any:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:
         raise ConfigError(f"{path}{_line_of(error, str(file))}: {type(error).__name__}: {error}") from None
-    if not isinstance(found, Config):
-        raise ConfigError(f"{path}: expected CONFIG = genjax_models.config.Config(...), found {found!r}.")
+    if not isinstance(config := found.get("CONFIG"), Config):
+        raise ConfigError(f"{path}: expected CONFIG = genjax_models.config.Config(...), found {config!r}.")
     return found
+
+
+def load_config(path: str) -> Any:
+    """The configuration of a Python file that sets CONFIG, or of a run folder.
+
+    Raises:
+        UserError: no such file or folder, an error in it, or no configuration.
+    """
+    if Path(path).is_dir():
+        from genjax_models.run_folder import open_run
+
+        return open_run(Path(path)).config
+    return load_file(path)["CONFIG"]
+
+
+def load_sweep(found: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    """The sweep of a file's SWEEP, with what the shell gives instead.
+
+    Raises:
+        ConfigError: a SWEEP that is none, or axes that cannot be read.
+    """
+    import dataclasses
+
+    from genjax_models.axes import Axes, parse_axis, product
+    from genjax_models.errors import ConfigError
+    from genjax_models.sweep import Sweep
+
+    sweep = found.get("SWEEP", Sweep())
+    if isinstance(sweep, Axes):
+        sweep = Sweep(sweep)
+    if not isinstance(sweep, Sweep):
+        raise ConfigError(
+            f"{arguments.config}: expected SWEEP = genjax_models.sweep.Sweep(...) or axes, got {sweep!r}."
+        )
+    if arguments.axis:
+        sweep = dataclasses.replace(sweep, axes=product(*map(parse_axis, arguments.axis)))
+    given = {name: getattr(arguments, name) for name in ("seeds", "block") if getattr(arguments, name) is not None}
+    return dataclasses.replace(sweep, **given)
 
 
 def _line_of(error: BaseException, file: str) -> str:
@@ -278,7 +343,9 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         print(f"\nfields of {arguments.config}:\n{fields_help(config)}")
         return 0
     config = overlay(config, overrides)
-    folder = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
+    given = Path(arguments.config)
+    here = given if given.is_dir() and not overrides else Path("runs") / given.stem  # a run folder goes on in itself
+    folder = Path(arguments.run_dir or here)
     _use_compilation_cache()
 
     from genjax_models.experiment import train_run
@@ -289,6 +356,35 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     log(_summary(result))
     print(folder)
     return 0
+
+
+def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from genjax_models.overlay import overlay
+
+    _use_compilation_cache()
+    _use_all_cores()
+    found = load_file(arguments.config)
+    config, sweep = overlay(found["CONFIG"], overrides), load_sweep(found, arguments)
+    folder = Path(arguments.run_dir or Path("runs") / f"{Path(arguments.config).stem}-sweep")
+
+    from genjax_models.sweep_folder import sweep_run
+
+    log = (lambda line: None) if arguments.quiet else _say
+    live = sys.stderr.isatty() and not arguments.quiet
+    sweep_run(config, sweep, folder, arguments.data_dir, log=log, live=live, started=STARTED)
+    log((folder / "summary.md").read_text(encoding="utf-8").rstrip())
+    print(folder)
+    return 0
+
+
+def _use_all_cores() -> None:
+    """On a CPU make every core a device, so that points run side by side, unless the user has said how many."""
+    import jax
+
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _command_parser(command: str) -> argparse.ArgumentParser:
@@ -411,8 +507,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     overrides: dict[str, str] = {}
     try:
-        if words[:1] == ["train"]:
-            own = {word for action in _command_parser("train")._actions for word in action.option_strings}
+        if words[:1] in (["train"], ["sweep"]):
+            own = {word for action in _command_parser(words[0])._actions for word in action.option_strings}
             words, overrides = split_overrides(words, own)
     except UserError as error:
         _say(f"error: {error}")
@@ -424,6 +520,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "train":
             return _train(arguments, overrides)
+        if arguments.command == "sweep":
+            return _sweep(arguments, overrides)
         commands = {
             "evaluate": _evaluate,
             "sample": _sample,

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -304,10 +304,15 @@ class Record:
         self.pending = (0.0, 0)
         return self.validation[self.run.config.evaluation.best_by]
 
-    def save(self, state: TrainState, metric: float | None) -> None:
-        """Write a checkpoint of the state, with the metric where it was evaluated."""
-        checkpoints.save(self.run.checkpoints, state, self.clock.now(), metric, self.pending)
-        checkpoints.prune(self.run.checkpoints, self.step)
+    def saving(self, state: TrainState, metric: float | None) -> Callable[[], None]:
+        """What writes a checkpoint of the state as the record stands now, with the metric where it was evaluated."""
+        folder, step, seconds, pending = self.run.checkpoints, self.step, self.clock.now(), self.pending
+
+        def save() -> None:
+            checkpoints.save(folder, state, seconds, metric, pending)
+            checkpoints.prune(folder, step)
+
+        return save
 
     def nonfinite(self) -> str:
         """What there is to say when the next step is not finite."""
@@ -337,7 +342,7 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
             metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation))
         progress.show(record.step, train_bound, record.validation.get("bound"), record.due)
         if record.due or signals.came:
-            record.save(state, metric)
+            record.saving(state, metric)()
         if signals.came and record.step < total:
             progress.end()
             saved = f"saved at step {record.step} of {total} in {run.folder}"

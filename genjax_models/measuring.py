@@ -160,7 +160,7 @@ def test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_sam
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
     estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
-    p_star = _test_p_star(run, params, x_test, num_samples) if run.config.evaluation.distribution == "p_star" else {}
+    p_star = test_p_star(run, params, x_test, num_samples)
     return test_figures(bounds, estimate.log_prob, estimate.standard_error, num_samples, p_star)
 
 
@@ -181,8 +181,10 @@ def test_figures(bounds: Any, log_prob: Any, standard_error: Any, num_samples: i
     }
 
 
-def _test_p_star(run: Run, params: Params, x_test: jax.Array, num_samples: int) -> dict:
-    """NLL of p* on the test split, unnormalized and with the estimate of log Z."""
+def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict:
+    """NLL of p* on the test split, unnormalized and with the estimate of log Z; nothing unless p* is asked for."""
+    if run.config.evaluation.distribution != "p_star":
+        return {}
     config, visible = program_config(run.config), run.data.visible
     num_z_samples = run.config.evaluation.num_z_samples
     key, z_key = (evaluation_key(run.config.seed, stream) for stream in (LOG_P_STAR, LOG_Z))

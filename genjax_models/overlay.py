@@ -78,6 +78,15 @@ def _replace(node: Any, parts: list[str], value: Any, done: str) -> Any:
     return dataclasses.replace(node, **{name: value})
 
 
+def replaced(config: Any, path: str, value: Any) -> Any:
+    """The configuration with the field at a dotted path replaced, before it is checked.
+
+    Raises:
+        ConfigError: an unknown field (with the nearest name), or text that cannot be read as its type.
+    """
+    return _replace(config, path.split("."), value, "")
+
+
 def overlay(config: Any, overrides: Mapping[str, Any]) -> Any:
     """A configuration with fields replaced by dotted path, checked.
 
@@ -91,7 +100,7 @@ def overlay(config: Any, overrides: Mapping[str, Any]) -> Any:
             what was given and what is allowed.
     """
     for path, value in overrides.items():
-        config = _replace(config, path.split("."), value, "")
+        config = replaced(config, path, value)
     return validate(config)
 
 

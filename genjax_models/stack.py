@@ -1,0 +1,371 @@
+"""Many configurations of one structure in one compiled program, spread over all devices.
+
+The numbers, keys and states of the points are stacked as [blocks, block]: the blocks are shared out to the devices,
+each device takes its blocks one after another (`lax.map`), and the points of a block run at once (`vmap`). With one
+point a block every point is bit for bit what it is alone; larger blocks differ by round-off, and pay where one point
+does not fill a device. What one point does is traced once, however the points are arranged.
+"""
+
+import contextlib
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from genjax_models.config import Config
+from genjax_models.core import Metrics, TrainState
+from genjax_models.errors import UserError
+from genjax_models.measuring import (
+    evaluated_parameters,
+    evaluation_key,
+    example_log_marginal,
+    example_metrics,
+)
+from genjax_models.train import compiled_advance, compiled_init, next_stop, program_config
+
+POINTS = "points"  # the name of the mesh's axis
+FACTOR = 4  # between the sizes of block that are tried
+# Another size is tried while training would take this many times as long as trying it: it must win that back.
+PATIENCE = 4
+MEMORY_SHARE = 0.9  # of what is free, that a program may take
+
+
+class MemoryShortage(UserError):
+    """Points that run together need more memory than a device has."""
+
+    def __init__(self, message: str, needed: int):
+        super().__init__(message)
+        self.bytes = needed
+
+
+class Arrangement(NamedTuple):
+    """Where every member of a stack stands. What is left over of the last block, and blocks that no device would
+    otherwise have, repeat a member: they are computed and dropped."""
+
+    members: np.ndarray  # [blocks, block], a member at each place
+    starts: np.ndarray  # [blocks], the step that all members of a block have reached
+    places: np.ndarray  # [members], the first place of each in the flattened blocks
+
+
+def arrange(steps: Sequence[int], block: int, devices: int, capacity: int = 0) -> Arrangement:
+    """Blocks of members that stand at the same step.
+
+    Args:
+        steps: of every member.
+        block: members a block.
+        devices: the number of blocks is made a multiple of this.
+        capacity: blocks of an earlier arrangement, whose number is kept, or halved, so that few programs are compiled.
+    """
+    rows, starts = [], []
+    for step in dict.fromkeys(steps):
+        members = [i for i, s in enumerate(steps) if s == step]
+        for first in range(0, len(members), block):
+            row = members[first : first + block]
+            rows.append(row + row[-1:] * (block - len(row)))
+            starts.append(step)
+    while capacity >= 2 * len(rows):
+        capacity = math.ceil(capacity / 2)
+    blocks = math.ceil(max(len(rows), capacity) / devices) * devices
+    filled = rows + rows[-1:] * (blocks - len(rows))
+    order = [member for row in rows for member in row]
+    places = np.array([order.index(i) for i in range(len(steps))])
+    return Arrangement(np.array(filled), np.array(starts + starts[-1:] * (blocks - len(rows)), np.int32), places)
+
+
+def over_points(function: Callable[[Any, Any, Any], Any], mesh: Mesh, block: int) -> Callable[[Any, Any, Any], Any]:
+    """`function(shared, common, point)` over all points of a stack, on all devices of the mesh.
+
+    Args:
+        function: of one point: what all points share, what a block shares, and the point's own.
+        mesh: devices along the axis "points".
+        block: points a block.
+
+    Returns:
+        A function of (shared, common with leaves [blocks, ...], points with leaves [blocks, block, ...]) that gives
+        leaves [blocks, block, ...]. It has no collectives.
+    """
+
+    def one_block(shared: Any, common: Any, points: Any) -> Any:
+        if block == 1:  # no vmap: the program of a point alone, bit for bit
+            alone = function(shared, common, jax.tree.map(lambda v: v[0], points))
+            return jax.tree.map(lambda v: v[None], alone)
+        return jax.vmap(lambda point: function(shared, common, point))(points)
+
+    def of_device(shared: Any, common: Any, points: Any) -> Any:
+        return jax.lax.map(lambda xs: one_block(shared, *xs), (common, points))
+
+    split, whole = PartitionSpec(POINTS), PartitionSpec()
+    return jax.shard_map(of_device, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False)
+
+
+class Program(NamedTuple):
+    """A compiled function of a stack."""
+
+    compiled: Any
+    seconds: float  # that tracing and compiling took
+    bytes: int  # of memory on each device; 0 where XLA does not say
+
+
+def _key_data(state: TrainState) -> TrainState:
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def _typed_key(state: TrainState) -> TrainState:
+    return state._replace(key=jax.random.wrap_key_data(state.key))
+
+
+# The programs, of one point (configuration, state, seed). States enter and leave with the key's plain numbers.
+
+
+def _init_point(x, start, point):
+    config, _, seed = point
+    return _key_data(compiled_init(config, jax.random.key(seed), x))
+
+
+def _advance_point(x, start, point, length: int):
+    config, state, _ = point
+    state, metrics = compiled_advance(config, _typed_key(state), x, start, length=length)
+    return _key_data(state), metrics
+
+
+def _measure_point(x, start, point, stream: int):
+    config, state, seed = point
+    state, key = _typed_key(state), evaluation_key(seed, stream)
+    return example_metrics(config, state, evaluated_parameters(state), key, x, visible=x.shape[1])
+
+
+def _log_marginal_point(x, start, point, stream: int, num_samples: int):
+    config, state, seed = point
+    params, key = evaluated_parameters(state), evaluation_key(seed, stream)
+    return example_log_marginal(config, params, key, x, visible=x.shape[1], num_samples=num_samples)
+
+
+def _bytes(compiled: Any) -> int:
+    """The memory that a program takes on each device; 0 where XLA does not say."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return 0
+    # What is donated is an argument and an output in one place.
+    return (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        - analysis.alias_size_in_bytes
+        + analysis.temp_size_in_bytes
+    )
+
+
+def available_bytes(mesh: Mesh) -> int | None:
+    """The memory that is free on each device of a mesh; None where nobody says."""
+    devices = list(mesh.devices.flat)
+    stats = [device.memory_stats() for device in devices]
+    free = [s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats if s and "bytes_limit" in s]
+    if free:
+        return min(free)
+    if devices[0].platform != "cpu":
+        return None
+    limits = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
+    with contextlib.suppress(OSError, ValueError):  # a container's limit, "max" where there is none
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        limits.append(limit - used)
+    return min(limits) // len(devices) if limits else None
+
+
+class Choice(NamedTuple):
+    """How a group runs, and what that was measured by."""
+
+    block: int  # points that run at once on a device
+    seconds: dict[int, float]  # that a chunk of all points took, by the sizes of block that were tried
+    compile_seconds: dict[int, float]
+    bytes: dict[int, int]  # of memory on each device, also of a size that needed too much
+
+
+class Stack:
+    """Points of one structure in motion: some or all of a group, each at its own step.
+
+    Args:
+        configs: of all the group's points; what follows calls them by their index here.
+        x: training data [N, D].
+        mesh: the devices, along the axis "points".
+        block: points that run at once on a device.
+    """
+
+    def __init__(self, configs: Sequence[Config], x: Any, mesh: Mesh, block: int = 1):
+        self.mesh, self.block = mesh, block
+        self.training = configs[0].training
+        self._all = (
+            jax.tree.map(lambda *v: np.stack(v), *map(program_config, configs)),
+            np.array([c.seed for c in configs], np.uint32),
+        )
+        self._split = NamedSharding(mesh, PartitionSpec(POINTS))
+        self.x = self.share(x)
+        self._programs: dict[Any, Program] = {}
+        self._capacity = 0
+        self.points: list[int] = []
+
+    def share(self, x: Any) -> jax.Array:
+        """An array on every device."""
+        return jax.device_put(x, NamedSharding(self.mesh, PartitionSpec()))
+
+    def arrange(self, points: Sequence[int], steps: Sequence[int]) -> None:
+        """Say which points run from now on, and the step at which each stands."""
+        block = min(self.block, math.ceil(len(points) / self.mesh.size))
+        self.points, self.steps = list(points), list(steps)
+        self._arrangement = arrange(steps, block, self.mesh.size, self._capacity)
+        self._capacity = max(self._capacity, len(self._arrangement.starts))
+        own = np.array(self.points)
+        self._configs, self._seeds = self._place(jax.tree.map(lambda v: v[own], self._all))
+
+    def set_block(self, block: int) -> None:
+        """Say how many points run at once; `arrange` and `put` follow it."""
+        self.block, self._capacity = block, 0
+
+    def _place(self, tree: Any) -> Any:
+        """Leaves [points, ...] on the devices, as [blocks, block, ...]."""
+        return jax.device_put(jax.tree.map(lambda v: v[self._arrangement.members], tree), self._split)
+
+    def _take(self, tree: Any) -> Any:
+        """Leaves [blocks, block, ...] on the host, as [points, ...]."""
+        places = self._arrangement.places
+        return jax.tree.map(lambda v: np.asarray(v).reshape(-1, *v.shape[2:])[places], tree)
+
+    def put(self, states: Sequence[TrainState]) -> Any:
+        """The states of the points, put on the devices."""
+        plain = [jax.tree.map(np.asarray, _key_data(state)) for state in states]
+        return self._place(jax.tree.map(lambda *v: np.stack(v), *plain))
+
+    def take(self, states: Any) -> list[TrainState]:
+        """The states of the points, on the host."""
+        stacked = self._take(states)
+        return [_typed_key(jax.tree.map(lambda v, i=i: v[i], stacked)) for i in range(len(self.points))]
+
+    def _program(self, function: Callable, x: Any, states: Any, donate: bool = False, **static: Any) -> Program:
+        """A function of one point, compiled for all points as they are arranged."""
+        block = self._arrangement.members.shape[1]
+        shapes = tuple((v.shape, v.dtype) for v in (x, *jax.tree.leaves((self._seeds, states))))
+        name = (function, shapes, tuple(static.items()))
+        if name not in self._programs:
+            began = time.perf_counter()
+            spread = over_points(functools.partial(function, **static), self.mesh, block)
+            jitted = jax.jit(
+                lambda x, starts, configs, states, seeds: spread(x, starts, (configs, states, seeds)),
+                donate_argnums=3 if donate else (),
+            )
+            compiled = jitted.lower(x, self._starts(), self._configs, states, self._seeds).compile()
+            self._programs[name] = Program(compiled, time.perf_counter() - began, _bytes(compiled))
+        return self._programs[name]
+
+    def _starts(self) -> jax.Array:
+        return jax.device_put(self._arrangement.starts, self._split)
+
+    def _run(self, program: Program, x: Any, states: Any) -> Any:
+        return program.compiled(x, self._starts(), self._configs, states, self._seeds)
+
+    def init(self) -> Any:
+        """The states before the first step."""
+        return self._run(self._program(_init_point, self.x, None), self.x, None)
+
+    def advance(self, states: Any, length: int) -> tuple[Any, Metrics]:
+        """`length` steps of every point: the states, which are donated, and metrics [points, length] on the host."""
+        program = self._program(_advance_point, self.x, states, donate=True, length=length)
+        states, metrics = self._run(program, self.x, states)
+        metrics = self._take(metrics)  # waits
+        self._arrangement = self._arrangement._replace(starts=self._arrangement.starts + np.int32(length))
+        self.steps = [step + length for step in self.steps]
+        return states, metrics
+
+    def peek(self, states: TrainState) -> tuple[np.ndarray, np.ndarray]:
+        """The steps that the points have taken, and which of them have stopped at one that was not finite, [points]."""
+        return self._take((states.step, states.halted))
+
+    def measure(self, states: Any, x: jax.Array, stream: int = 0) -> dict[str, np.ndarray]:
+        """The objective's metrics of every point on every example of x [N, D], [points, N]."""
+        return self._take(self._run(self._program(_measure_point, x, states, stream=stream), x, states))
+
+    def log_marginal(self, states: Any, x: jax.Array, num_samples: int) -> Any:
+        """log p(x) of every point for every example of x [N, D], and its standard error, [points, N], in nats."""
+        program = self._program(_log_marginal_point, x, states, stream=2, num_samples=num_samples)
+        return self._take(self._run(program, x, states))
+
+    def stop(self) -> int:
+        """The steps until the next point has an evaluation or the end of a chunk."""
+        return min(next_stop(self.training, step) - step for step in self.steps)
+
+    def require_memory(self, states: Any) -> int:
+        """The bytes that a chunk takes on each device.
+
+        Raises:
+            MemoryShortage: it takes more than there is.
+        """
+        need = self._program(_advance_point, self.x, states, donate=True, length=self.stop()).bytes
+        have = available_bytes(self.mesh)
+        # The states stand there already, and are counted as the program's argument as well.
+        there = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // self.mesh.size
+        if have is not None and need - there > MEMORY_SHARE * have:
+            raise MemoryShortage(
+                f"{len(self.points)} points need {need / 2**30:.2f} GiB on each of {self.mesh.size} devices, which "
+                f"have {have / 2**30:.2f} GiB free.",
+                need,
+            )
+        return need
+
+    def choose(self, states: Any) -> tuple[Any, Choice]:
+        """Try sizes of block for one chunk each, and keep the fastest: the states as they were, and the choice.
+
+        A size is tried only while all that is left to train would take long enough to win the trial back; what is
+        tried trains copies, which are dropped.
+
+        Raises:
+            MemoryShortage: not even one point at a time fits.
+        """
+        sizes = block_sizes(math.ceil(len(self.points) / self.mesh.size), self.mesh.devices.flat[0].platform)
+        kept, points, steps = self.take(states), self.points, self.steps
+        length = self.stop()
+        chunks = max(1, (self.training.num_steps - min(steps)) / length)
+        seconds: dict[int, float] = {}
+        compile_seconds: dict[int, float] = {}
+        needed: dict[int, int] = {}
+        for size in sizes:
+            if seconds:
+                best = min(seconds.values())
+                if best > 0 and chunks * best < PATIENCE * (max(compile_seconds.values()) + best):
+                    break
+            self.set_block(size)
+            self.arrange(points, steps)
+            copies = self.put(kept)
+            try:
+                needed[size] = self.require_memory(copies)
+            except MemoryShortage as shortage:
+                needed[size] = shortage.bytes
+                if size == 1:
+                    raise
+                continue
+            program = self._program(_advance_point, self.x, copies, donate=True, length=length)
+            compile_seconds[size] = program.seconds
+            began = time.perf_counter()
+            jax.block_until_ready(self._run(program, self.x, copies))
+            seconds[size] = time.perf_counter() - began
+            if seconds[size] > min(seconds.values()):
+                break  # the best lies behind
+        self.set_block(min(seconds, key=seconds.__getitem__))
+        self.arrange(points, steps)
+        rounded = {size: round(value, 4) for size, value in seconds.items()}
+        return self.put(kept), Choice(self.block, rounded, {k: round(v, 3) for k, v in compile_seconds.items()}, needed)
+
+
+def block_sizes(most: int, platform: str) -> list[int]:
+    """The sizes of block to try for `most` points a device, in the order in which they are likely to be best.
+
+    On a CPU arrays outgrow the cache, so that it begins with 1; an accelerator wants to be filled, and begins with all.
+    """
+    blocks = [math.ceil(most / FACTOR**i) for i in range(math.ceil(math.log(most, FACTOR)) + 1)]
+    sizes = sorted({*blocks, 1})
+    return sizes if platform == "cpu" else sizes[::-1]
