@@ -567,9 +567,9 @@ class _Expansion:
         if SEED in _paths(axes):
             problems.append(f"seeds: got {seeds!r}, but an axis varies the seed already; leave out one of the two.")
         self.problems += problems
-        if problems or not _is_integral(first):
+        if problems:
             return []
-        return [[{SEED: int(first) + i} for i in range(seeds)]]
+        return [[{SEED: first + i if _is_integral(first) else first} for i in range(seeds)]]
 
     def _is_integer(self, path: str) -> bool:
         """Whether a field takes integers alone, so that numbers of a range are rounded for it."""
