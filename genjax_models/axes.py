@@ -739,7 +739,7 @@ def _swept_configurations(node: Any) -> list[tuple[str, Any]]:
 
 def _is_configuration(value: Any) -> bool:
     several = value if isinstance(value, tuple) else (value,)
-    return any(hasattr(v, "__config__") for v in several)
+    return any(hasattr(v, "__config__") and not isinstance(v, type) for v in several)
 
 
 def _inside(path: str, other: str) -> bool:
@@ -755,7 +755,7 @@ def _field_at(node: Any, path: str) -> tuple[Any, Any] | None:
             if not name.isdecimal() or int(name) >= len(node):
                 return None
             node = node[int(name)]
-        elif hasattr(node, "__config__") and name in annotations(type(node)):
+        elif _is_configuration(node) and name in annotations(type(node)):
             annotation, node = annotations(type(node))[name], getattr(node, name)
         else:
             return None
@@ -925,7 +925,7 @@ def label(value: Any) -> str:
         >>> label(0.001), label((200, 100)), label(None)
         ('0.001', '200-100', 'none')
     """
-    if hasattr(value, "__config__"):
+    if _is_configuration(value) and not isinstance(value, tuple):
         given = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if not _is_default(value, f)]
         return "-".join([_name(type(value)), *(f"{name}={label(v)}" for name, v in given)])
     if isinstance(value, tuple):

@@ -45,6 +45,18 @@ from genjax_models.overlay import overlay
 from genjax_models.tables import types
 
 CONFIG = Config(model=SigmoidBeliefNetwork((5,)), objective=IWAE(), optimizer=Adam(), data=Digits(), seed=7)
+
+
+@config
+class OwnObjective(ObjectiveConfig):
+    """An objective of the user's that no table names."""
+
+    scale: int | float = 1
+
+    def build(self, model):
+        raise NotImplementedError
+
+
 ARRAYS = dataclasses.replace(CONFIG, data=Arrays(path="x.npy"))
 RATE, PARTICLES, LAYERS = "optimizer.learning_rate", "objective.num_particles", "model.layers"
 
@@ -168,6 +180,11 @@ def test_ranges_are_rounded_on_an_integer_field():
     assert values(linear_axis(PARTICLES, 1, 2000, 3)) == [1, 1000, 2000]
     assert values(linear_axis("evaluation.test_examples", 2, 5, 3)) == [2, 4, 5]  # None or an integer
     assert values(linear_axis("seed", 10**9, 4 * 10**9, 4)) == [10**9, 2 * 10**9, 3 * 10**9, 4 * 10**9]
+
+
+def test_ranges_stay_as_they_are_on_a_field_of_any_numbers():
+    base = dataclasses.replace(CONFIG, objective=OwnObjective())
+    assert values(linear_axis("objective.scale", 1, 2, 3), base) == [1, 1.5, 2]
 
 
 def test_a_field_of_a_swept_configuration_is_rounded_by_its_type():
@@ -434,6 +451,10 @@ def test_text_that_is_no_axis(text, parts):
         (axis("objective", ("elbo",)), ["objective: got 'elbo'", "override its fields"]),
         (axis("objective", (Adam(),)), ["objective=adam: objective: got Adam(", "expected a ObjectiveConfig"]),
         (axis("objective", (IWAE(0),)), [f"objective=iwae-num_particles=0: {PARTICLES}: got 0", "at least 1"]),
+        (axis("objective", (IWAE,)), ["objective: got <class", "IWAE", "expected a ObjectiveConfig"]),
+        (product(axis(RATE, (0.1,)), None), ["axes: got None, expected axis(...)"]),
+        (axis("objective.parts.0.weight", (1, 2)), ["objective.parts: IWAE has no field 'parts'"]),
+        (axis(f"{RATE}.peak", (1, 2)), [f"{RATE}.peak: {RATE} is 0.001, which has no fields."]),
         (axis("seed", (2**32,)), ["seed: got 4294967296", "less than 4294967296"]),
         (axis(RATE, ()), [f"{RATE}: its axis has no values; give at least one."]),
         (axis(RATE, 0.1), [f"{RATE}: got 0.1, expected a tuple of values, such as (0.1,)."]),
@@ -536,6 +557,13 @@ def test_a_field_that_only_some_swept_configurations_have():
     assert the_problem(node, CONFIG) == (
         f"objective=wake_sleep, {PARTICLES}=2 and 1 more point: {PARTICLES}: WakeSleep has no field 'num_particles'."
     )
+
+
+def test_a_field_of_a_class_that_was_not_called():
+    found = problems(product(axis("objective", (IWAE,)), axis(PARTICLES, (2,))), CONFIG)
+    assert len(found) == 2
+    assert any("which has no fields" in line for line in found)
+    assert any("expected a ObjectiveConfig" in line for line in found)
 
 
 def test_a_mistake_of_the_base_is_not_blamed_on_a_point():
@@ -679,14 +707,6 @@ def test_axes_and_overrides_as_json():
         "training.average": None,
         "seed": 1,
     }
-
-
-@config
-class OwnObjective(ObjectiveConfig):
-    """An objective of the user's that no table names."""
-
-    def build(self, model):
-        raise NotImplementedError
 
 
 def test_json_of_a_configuration_that_no_table_names():
