@@ -135,6 +135,7 @@ def run_sweep(
     data: Any = None,
     *,
     block: int | None = None,
+    devices: Sequence[Any] | None = None,
     data_dir: str | None = None,
 ) -> SweepResult:
     """Train every point of a sweep, in one compiled program for each structure, on all devices.
@@ -146,6 +147,8 @@ def run_sweep(
         data: training data [N, D] to use instead of the configured source; then `validation` is empty and `nll` NaN.
         block: points that run at once on a device; None to have it measured. With 1 every point is bit for bit what
             it is alone.
+        devices: what the points are spread over; None for all of `jax.devices()`. On a CPU,
+            `jax.config.update("jax_num_cpu_devices", 4)` before anything else makes four of it.
         data_dir: where data files lie; None for the environment's or the default folder.
 
     Returns:
@@ -164,7 +167,7 @@ def run_sweep(
     rows: list[Any] = [None] * len(configs)
     choices = []
     for members in group(configs):
-        choice, found = _run_group([configs[i] for i in members], data, data_dir, block)
+        choice, found = _run_group([configs[i] for i in members], data, data_dir, block, points_mesh(devices))
         choices.append(choice)
         for i, row in zip(members, found, strict=True):
             rows[i] = row
@@ -183,10 +186,10 @@ class _Row(NamedTuple):
     state: TrainState
 
 
-def _run_group(configs: Sequence[Config], data: Any, data_dir: str | None, block: int | None):
+def _run_group(configs: Sequence[Config], data: Any, data_dir: str | None, block: int | None, mesh: Mesh):
     """The choice, and a `_Row` of every configuration."""
     dataset = prepare(configs[0], data_dir)[1] if data is None else None
-    stack = Stack(configs, data if dataset is None else dataset.train, points_mesh(), block or 1)
+    stack = Stack(configs, data if dataset is None else dataset.train, mesh, block or 1)
     stack.arrange(range(len(configs)), [0] * len(configs))
     states = stack.init()
     if block is None:

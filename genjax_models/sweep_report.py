@@ -1,18 +1,12 @@
 """What a sweep found: means over seeds, tables of its members, and the best of them."""
 
 import csv
-import dataclasses
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-
-def label(value: Any) -> str:
-    if dataclasses.is_dataclass(value):
-        return type(value).__name__
-    return "-".join(map(label, value)) if isinstance(value, tuple) else str(value)
-
+from genjax_models.axes import label, short_names
 
 STATUSES = ("waiting", "running", "finished", "non-finite", "halted")
 STOPPED = ("non-finite", "halted")
@@ -64,25 +58,6 @@ def lower_is_better(metric: str) -> bool:
 def swept(rows: Iterable[Member | Setting]) -> list[str]:
     """The dotted paths that are swept, in the order of the axes."""
     return list(dict.fromkeys(path for row in rows for path in row.overrides))
-
-
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Each path's last component, or as many as set it apart from the others.
-
-    Example:
-        >>> short_names(["model.latent", "optimizer.rate", "schedule.rate"])
-        {'model.latent': 'latent', 'optimizer.rate': 'optimizer.rate', 'schedule.rate': 'schedule.rate'}
-    """
-
-    def end(path: str, words: int) -> str:
-        return ".".join(path.split(".")[-words:])
-
-    names = {}
-    for path in paths:
-        others = [other for other in paths if other != path]
-        depths = range(1, path.count(".") + 2)
-        names[path] = next((end(path, n) for n in depths if all(end(path, n) != end(o, n) for o in others)), path)
-    return names
 
 
 def metric_of(member: Member, metric: str) -> float | None:

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+jax.config.update("jax_num_cpu_devices", 8)  # what is spread over devices is tested on several
 
 @pytest.fixture
 def x64():

@@ -210,7 +210,7 @@ def test_sweep_that_diverged_in_one_place_still_shows_the_others():
 def test_sweep_over_names():
     """They stand side by side, and nothing lies between them for a line to say."""
     (panel,) = sweep_figure(members_of(points_of(name=("b", "a$x$", None))), "test_nll", "").axes
-    assert [text.get_text() for text in panel.get_xticklabels()] == ["b", r"a\$x\$", "None"]
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["b", r"a\$x\$", "none"]
     assert curves(panel) == {"finished": [(0, 0), (1, 1), (2, 2)]}
     assert panel.containers[0].lines[0].get_linestyle() == "None"
 

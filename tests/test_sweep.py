@@ -1,0 +1,185 @@
+"""Sweeps in memory: what comes back, that it is what each point gives alone, and what is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from test_stack import BITS, CONFIG, bits
+
+from genjax_models.axes import axis, chain, product, zipped
+from genjax_models.data import Arrays, BinarizedMNIST
+from genjax_models.errors import ConfigError, UserError
+from genjax_models.objectives import ELBO, IWAE, WakeSleep
+from genjax_models.overlay import overlay
+from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep
+from genjax_models.train import make_train
+
+RATE = "optimizer.learning_rate"
+
+
+def alone(overrides: dict, data=BITS):
+    """The last state and the metrics of a point trained in a call of its own."""
+    config = overlay(CONFIG, overrides)
+    return make_train(config)(config, jax.random.key(config.seed), data)
+
+
+def test_every_entry_is_its_point_trained_alone():
+    """Over rates, steps and seeds; the structures differ, and the shorter runs end in NaN."""
+    axes = product(axis(RATE, (1e-3, 1e-1)), axis("training.num_steps", (20, 30)))
+    result = run_sweep(CONFIG, axes, seeds=2, data=BITS, block=1)
+    assert result.grid.shape == (2, 2, 2)
+    assert result.metrics["bound"].shape == (2, 2, 2, 30)
+    assert len(result.choices) == 2  # a group for each number of steps
+    for r, rate in enumerate((1e-3, 1e-1)):
+        for n, steps in enumerate((20, 30)):
+            for seed in range(2):
+                state, metrics = alone({RATE: rate, "training.num_steps": steps, "seed": seed})
+                index = (r, n, seed)
+                assert result.metrics["bound"][index][:steps].tobytes() == np.asarray(metrics["bound"]).tobytes()
+                assert np.isnan(result.metrics["bound"][index][steps:]).all()
+                assert bits(result.states[index]) == bits(state)
+    assert not result.halted.any()
+    assert (result.nonfinite == 0).all()
+    assert np.isnan(result.nll).all()  # there is no test split
+    assert result.validation == {}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Configured data: 40 rows for training, 9 for validation and 11 for test."""
+    path = tmp_path_factory.mktemp("data") / "x.npz"
+    rows = np.random.RandomState(1).randint(0, 2, (60, 3)).astype(np.uint8)
+    np.savez(path, train=rows[:40], validation=rows[40:49], test=rows[49:])
+    return Arrays(path=str(path)), rows
+
+
+def test_held_out_figures_are_means_over_the_splits(files):
+    from genjax_models.measuring import evaluated_parameters, evaluation_key, example_log_marginal, example_metrics
+    from genjax_models.train import program_config
+
+    data, rows = files
+    base = overlay(dataclasses.replace(CONFIG, data=data), {"evaluation.num_samples": 6})
+    result = run_sweep(base, axis(RATE, (1e-2, 1e-1)), block=1)
+    assert result.nll.shape == result.validation["bound"].shape == (2,)
+    for i, rate in enumerate((1e-2, 1e-1)):
+        config = program_config(overlay(base, {RATE: rate}))
+        state, params = result.states[i], evaluated_parameters(result.states[i])
+        measured = example_metrics(config, state, params, evaluation_key(0, 0), rows[40:49], 3)["bound"]
+        exact = example_log_marginal(config, params, evaluation_key(0, 2), rows[49:], 3, 6).log_prob
+        assert result.validation["bound"][i] == pytest.approx(float(np.mean(measured)), abs=1e-5)
+        assert result.nll[i] == pytest.approx(-float(np.mean(exact)), abs=1e-5)
+
+
+def test_a_point_that_diverges_stops_and_its_neighbours_go_on():
+    """A rate of 1e38 is not finite after the first step; the points beside it are what they are without it."""
+    result = run_sweep(CONFIG, axis(RATE, (1e-2, 1e38, 1e-3)), data=BITS, block=1)
+    assert result.halted.tolist() == [False, True, False]
+    assert result.nonfinite.tolist() == [0, 1, 0]
+    assert result.states[1].step < 30
+    for i, rate in ((0, 1e-2), (2, 1e-3)):
+        assert bits(result.states[i]) == bits(alone({RATE: rate})[0])
+
+
+def test_objectives_with_other_metrics_share_a_sweep():
+    """A metric that a point does not have is NaN there."""
+    two = axis("objective", (ELBO(), IWAE(2), ELBO(beta=0.5)))
+    result = run_sweep(overlay(CONFIG, {"training.num_steps": 3}), two, data=BITS, block=1)
+    names = set(result.metrics)
+    own = [set(alone({"objective": o, "training.num_steps": 3})[1]) for o in (ELBO(), IWAE(2))]
+    assert names == own[0] | own[1]
+    for name in names:
+        assert [not np.isnan(row).all() for row in result.metrics[name]] == [
+            name in own[0],
+            name in own[1],
+            name in own[0],
+        ]
+
+
+def test_groups_are_by_structure_data_and_evaluation(files):
+    """Numbers and seeds do not part points; sizes, classes, data and what is evaluated do."""
+    configs = [
+        overlay(CONFIG, overrides)
+        for overrides in (
+            {RATE: 1.0},
+            {"model.latent": 3},
+            {RATE: 2.0, "seed": 7},
+            {"objective": IWAE(2)},
+            {"evaluation.num_samples": 9},
+            {"data": files[0]},
+            {"objective": ELBO(beta=0.3)},
+        )
+    ]
+    assert group(configs) == [(0, 2, 6), (1,), (3,), (4,), (5,)]
+
+
+def test_traces_count_groups_not_points(traces):
+    """Six points of two structures call the model's methods as often as two points do."""
+
+    def count(rates):
+        jax.clear_caches()
+        traces.clear()
+        axes = product(axis("model.latent", (1, 2)), axis(RATE, rates))
+        run_sweep(overlay(CONFIG, {"training.num_steps": 3}), axes, data=BITS, block=1)
+        return len(traces)
+
+    one = count((1e-2,))
+    assert one > 0
+    assert count((1e-3, 1e-2, 1e-1)) == one
+
+
+# What is refused.
+
+
+def test_all_that_is_wrong_is_said_at_once_before_anything_runs(monkeypatch):
+    monkeypatch.setattr("genjax_models.sweep._run_group", lambda *a: pytest.fail("it ran"))
+    axes = product(
+        axis("optimizer.learning_rat", (1e-3,)),
+        axis("model.latent", (0, 2.5)),
+        zipped(axis("optimizer.b1", (0.1, 0.2)), axis("optimizer.b2", (0.1, 0.2, 0.3))),
+        chain(),
+    )
+    with pytest.raises(ConfigError) as error:
+        run_sweep(CONFIG, axes, data=BITS)
+    for said in ("learning_rate", "model.latent", "0", "2.5", "2 (optimizer.b1) and 3 (optimizer.b2)", "chain"):
+        assert said in str(error.value)
+
+
+def test_points_that_cannot_be_built_are_named(monkeypatch):
+    """A misfit of model and objective, too large a batch and missing data, in one error."""
+    monkeypatch.setattr("genjax_models.sweep._run_group", lambda *a: pytest.fail("it ran"))
+    axes = chain(
+        axis("objective", (ELBO(), WakeSleep())),
+        axis("training.batch_size", (1000000,)),
+        axis("data", (BinarizedMNIST(),)),
+    )
+    with pytest.raises(UserError) as error:
+        run_sweep(overlay(CONFIG, {"model.encoder_hidden": (4,)}), axes, data_dir="/nowhere")
+    assert "training.batch_size=1000000" in str(error.value)
+    assert "data=binarized_mnist" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("halving", "said"),
+    [
+        (SuccessiveHalving(15), "a multiple of training.evaluate_every"),
+        (SuccessiveHalving(30), "below training.num_steps"),
+        (SuccessiveHalving(10, reduction=1), "reduction: got 1"),
+        (SuccessiveHalving(10, slots=0), "slots: got 0"),
+        (SuccessiveHalving(0), "min_steps: got 0"),
+    ],
+)
+def test_impossible_halving_is_refused(halving, said):
+    with pytest.raises(ConfigError, match=said):
+        Sweep(axis(RATE, (1.0, 2.0)), halving=halving).expand(CONFIG, lambda config: None)
+
+
+def test_rungs():
+    assert SuccessiveHalving(10, reduction=2).rungs(81) == [10, 20, 40, 80]
+    assert SuccessiveHalving(10, reduction=3).rungs(90) == [10, 30]
+
+
+@pytest.mark.parametrize("block", [0, -1, 1.5])
+def test_an_impossible_block_is_refused(block):
+    with pytest.raises(ConfigError, match="block"):
+        run_sweep(CONFIG, axis(RATE, (1.0, 2.0)), data=BITS, block=block)
