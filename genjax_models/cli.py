@@ -249,8 +249,16 @@ def load_sweep(found: dict[str, Any], arguments: argparse.Namespace) -> Any:
         raise ConfigError(
             f"{arguments.config}: expected SWEEP = genjax_models.sweep.Sweep(...) or axes, got {sweep!r}."
         )
-    if arguments.axis:
-        sweep = dataclasses.replace(sweep, axes=product(*map(parse_axis, arguments.axis)))
+    axes, problems = [], []
+    for text in arguments.axis:
+        try:
+            axes.append(parse_axis(text))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    if axes:
+        sweep = dataclasses.replace(sweep, axes=product(*axes))
     given = {name: getattr(arguments, name) for name in ("seeds", "block") if getattr(arguments, name) is not None}
     return dataclasses.replace(sweep, **given)
 

@@ -299,6 +299,15 @@ class Stack:
         """The steps until the next point has an evaluation or the end of a chunk."""
         return min(next_stop(self.training, step) - step for step in self.steps)
 
+    def room(self) -> int:
+        """The points that there is memory for at a time, by the size of their states."""
+        have = available_bytes(self.mesh)
+        point = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), self._all)
+        state = jax.eval_shape(lambda point: _init_point(self.x, None, (point[0], None, point[1])), point)
+        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        # A state, its copy while points are rearranged, and what a step makes of it.
+        return len(self._all[1]) if have is None else max(1, int(MEMORY_SHARE * have / (3 * size)) * self.mesh.size)
+
     def require_memory(self, states: Any) -> int:
         """The bytes that a chunk takes on each device.
 
@@ -312,7 +321,7 @@ class Stack:
         if have is not None and need - there > MEMORY_SHARE * have:
             raise MemoryShortage(
                 f"{len(self.points)} points need {need / 2**30:.2f} GiB on each of {self.mesh.size} devices, which "
-                f"have {have / 2**30:.2f} GiB free.",
+                f"have {have / 2**30:.2f} GiB free; take fewer points, smaller batches or a smaller model.",
                 need,
             )
         return need

@@ -45,10 +45,16 @@ def test_readme_commands_name_what_exists():
 
 
 def test_every_configuration_says_what_it_reaches():
-    """A configuration's docstring has its command, the machine, the time and the expected figure, or has none yet."""
+    """A configuration's docstring has its command, the machine, the time and the expected figure, or has none yet.
+
+    A sweep has its picture beside it.
+    """
     for path in sorted((ROOT / "configs").glob("*.py")):
-        docstring = path.read_text(encoding="utf-8").split('"""')[1]
-        assert f"genjax-models train configs/{path.name}" in docstring, path
+        text = path.read_text(encoding="utf-8")
+        docstring = text.split('"""')[1]
+        command = "sweep" if "\nSWEEP = " in text else "train"
+        assert f"genjax-models {command} configs/{path.name}" in docstring, path
+        assert path.with_suffix(".png").is_file() == (command == "sweep"), path
         if "EXPECTED: not yet run" in docstring:
             continue
         assert re.search(r"EXPECTED: test NLL \d+\.\d+ \+- \d+\.\d+", docstring), path

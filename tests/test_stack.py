@@ -242,6 +242,18 @@ def test_the_memory_that_is_free_on_this_machine():
     assert 0.5 < 8 * eight / one < 2
 
 
+def test_room_is_for_three_copies_of_a_state(monkeypatch):
+    """With 0.9 of a device's memory, on each of two devices."""
+    stack = Stack(CONFIGS, BITS, points_mesh(jax.devices()[:2]))
+    state = make_train(CONFIG).shapes(CONFIG, jax.ShapeDtypeStruct(BITS.shape, jnp.float32))
+    key, rest = 2 * 4, [leaf for leaf in jax.tree.leaves(state) if leaf.dtype != state.key.dtype]
+    size = key + sum(leaf.size * leaf.dtype.itemsize for leaf in rest)
+    monkeypatch.setattr(stacks, "available_bytes", lambda mesh: 3 * size * 7 / 0.9 + 1)
+    assert stack.room() == 14
+    monkeypatch.setattr(stacks, "available_bytes", lambda mesh: 1)
+    assert stack.room() == 1
+
+
 def test_members_of_a_stack_keep_their_seed():
     """Equal configurations but for the seed end differently; equal seeds alike."""
     same = [dataclasses.replace(CONFIG, seed=seed) for seed in (3, 3, 4)]

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from timing import Row
 
-BENCHMARKS = ("iwae_step", "iwae_numpyro", "rws_step", "rws_pyro", "vimco_step", "cold_start", "evaluation_memory")
+BENCHMARKS = (
+    "iwae_step",
+    "iwae_numpyro",
+    "rws_step",
+    "rws_pyro",
+    "vimco_step",
+    "cold_start",
+    "evaluation_memory",
+    "sweep_points",
+)
 
 
 def table(rows: Iterable[Row]) -> str:
