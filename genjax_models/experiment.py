@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import checkpoints
-from genjax_models.config import Config, Distribution, validate
+from genjax_models.config import Config, DataConfig, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
@@ -68,13 +68,21 @@ class NonFinite(Exception):
     """A step was not finite and the policy is to stop; the message says where, and what survives."""
 
 
-def load_data(config: Config, data_dir: str | None) -> tuple[Dataset, DataSpec]:
+def load_data(
+    config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
+) -> tuple[Dataset, DataSpec]:
     """The configured data, its held-out splits cut to what is evaluated, and what identifies the whole of it.
+
+    Args:
+        config: the configuration.
+        data_dir: where data files lie; None for the environment's or the default folder.
+        read: data sets that were read before, to which this one is added; for many configurations.
 
     Raises:
         DataError: data that cannot be read, or values that the likelihood is not defined on.
     """
-    data = config.data.load(data_dir)
+    read = {} if read is None else read
+    data = read[config.data] if config.data in read else read.setdefault(config.data, config.data.load(data_dir))
     if data.dynamic != config.data.dynamic:
         raise DataError(
             f"{type(config.data).__name__}: dynamic is {config.data.dynamic}, but its data say {data.dynamic}; its "
@@ -206,14 +214,16 @@ def train_run(
         return _finish(run, state, data, rows, clock, log)
 
 
-def prepare(config: Config, data_dir: str | None) -> tuple[Train, Dataset, DataSpec]:
-    """The training function and the data of a configuration, checked before there is a folder.
+def prepare(
+    config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
+) -> tuple[Train, Dataset, DataSpec]:
+    """The training function and the data of a configuration, checked before there is a folder; arguments as `load_data`.
 
     Raises:
         UserError: a configuration or data that cannot be used; the mended one must not find a folder of this one.
     """
     train = make_train(config)
-    data, spec = load_data(config, data_dir)
+    data, spec = load_data(config, data_dir, read)
     _check_best_by(config, train, spec)
     if config.evaluation.distribution == "p_star":
         check_p_star(config, spec.visible, "evaluation.distribution")

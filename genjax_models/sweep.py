@@ -15,8 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from genjax_models.axes import Axes, Grid, axes_to_json, expand
-from genjax_models.config import Config
+from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
+from genjax_models.data import Dataset
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.experiment import prepare
 from genjax_models.stack import POINTS, Choice, Stack
@@ -161,13 +162,16 @@ def run_sweep(
         >>> result = run_sweep(config, axis("optimizer.learning_rate", (1e-3, 1e-2)), seeds=4)
         >>> result.nll.mean(axis=-1)
     """
-    check = (lambda c: prepare(c, data_dir)) if data is None else (lambda c: _check_given(c, data))
+    read: dict[DataConfig, Dataset] = {}
+    check = (lambda c: prepare(c, data_dir, read)) if data is None else (lambda c: _check_given(c, data))
     grid = Sweep(axes, seeds, block=block).expand(config, check)
     configs = [point.config for point in grid.points]
     rows: list[Any] = [None] * len(configs)
     choices = []
     for members in group(configs):
-        choice, found = _run_group([configs[i] for i in members], data, data_dir, block, points_mesh(devices))
+        own = [configs[i] for i in members]
+        dataset = prepare(own[0], data_dir, read)[1] if data is None else None
+        choice, found = _run_group(own, data, dataset, block, points_mesh(devices))
         choices.append(choice)
         for i, row in zip(members, found, strict=True):
             rows[i] = row
@@ -186,9 +190,8 @@ class _Row(NamedTuple):
     state: TrainState
 
 
-def _run_group(configs: Sequence[Config], data: Any, data_dir: str | None, block: int | None, mesh: Mesh):
-    """The choice, and a `_Row` of every configuration."""
-    dataset = prepare(configs[0], data_dir)[1] if data is None else None
+def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, block: int | None, mesh: Mesh):
+    """The choice, and a `_Row` of every configuration, on `data` [N, D] or else a data set."""
     stack = Stack(configs, data if dataset is None else dataset.train, mesh, block or 1)
     stack.arrange(range(len(configs)), [0] * len(configs))
     states = stack.init()
