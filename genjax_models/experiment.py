@@ -217,7 +217,10 @@ def train_run(
 def prepare(
     config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
 ) -> tuple[Train, Dataset, DataSpec]:
-    """The training function and the data of a configuration, checked before there is a folder; arguments as `load_data`.
+    """The training function and the data of a configuration, checked before there is a folder.
+
+    Args:
+        config, data_dir, read: as for `load_data`.
 
     Raises:
         UserError: a configuration or data that cannot be used; the mended one must not find a folder of this one.

@@ -329,14 +329,15 @@ class Stack:
     def choose(self, states: Any) -> tuple[Any, Choice]:
         """Try sizes of block for one chunk each, and keep the fastest: the states as they were, and the choice.
 
-        A size is tried only while all that is left to train would take long enough to win the trial back; what is
-        tried trains copies, which are dropped.
+        The states are donated. A size is tried only while all that is left to train would take long enough to win the
+        trial back; what is tried trains copies, which are dropped.
 
         Raises:
             MemoryShortage: not even one point at a time fits.
         """
         sizes = block_sizes(math.ceil(len(self.points) / self.mesh.size), self.mesh.devices.flat[0].platform)
         kept, points, steps = self.take(states), self.points, self.steps
+        jax.tree.map(lambda leaf: leaf.delete(), states)  # the copies need the room
         length = self.stop()
         chunks = max(1, (self.training.num_steps - min(steps)) / length)
         seconds: dict[int, float] = {}
