@@ -26,6 +26,7 @@ from genjax_models.objectives import (
     Bidirectional,
     Concrete,
     DisARM,
+    DReG,
     MeanField,
     MuProp,
     Part,
@@ -90,6 +91,7 @@ MODELS: dict[str, list[Small]] = {
 OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "elbo": [ELBO(num_particles=2, beta=Linear())],
     "iwae": [IWAE(num_particles=2)],
+    "dreg": [DReG(num_particles=2)],
     "wake_sleep": [WakeSleep()],
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
     "bidirectional": [Bidirectional(num_particles=2)],
@@ -119,6 +121,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
 NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     ELBO: lambda model: model.reparameterized,
     IWAE: lambda model: model.reparameterized,
+    DReG: lambda model: model.reparameterized,
     ARM: lambda model: model.sample_from_uniforms is not None,
     DisARM: lambda model: model.sample_from_uniforms is not None,
     MuProp: lambda model: model.factorial_posterior,

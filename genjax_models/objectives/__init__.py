@@ -4,6 +4,7 @@ from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
+from genjax_models.objectives.dreg import DReG, dreg
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
 from genjax_models.objectives.muprop import MuProp, muprop
 from genjax_models.objectives.nvil import NVIL, nvil
@@ -18,6 +19,7 @@ from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, 
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "elbo": ELBO,
     "iwae": IWAE,
+    "dreg": DReG,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
     "bidirectional": Bidirectional,
@@ -47,6 +49,7 @@ __all__ = [
     "VIMCO",
     "Bidirectional",
     "Concrete",
+    "DReG",
     "DisARM",
     "MeanField",
     "MuProp",
@@ -61,6 +64,7 @@ __all__ = [
     "bidirectional",
     "concrete",
     "disarm",
+    "dreg",
     "elbo",
     "from_loss",
     "iwae",
