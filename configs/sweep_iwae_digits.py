@@ -13,8 +13,8 @@ the best setting, a learning rate of 3.2e-3 and K = 50. By learning rate and K:
 
 What it shows (sweep_iwae_digits.png): more particles are better at every learning rate, by 0.5 nats from 1 to 50 at the
 best one, as Burda, Grosse and Salakhutdinov (2016) found on larger images; and the learning rate matters more than K:
-after 2,000 steps a rate of 1e-4 costs five nats. Standard errors over seeds reach 0.14 nats at the better rates, so that
-a difference of a tenth between single runs means little.
+after 2,000 steps a rate of 1e-4 costs five nats. Standard errors over seeds reach 0.14 nats at the better rates, so a
+difference of a tenth between single runs means little.
 """
 
 from genjax_models.axes import axis, log_axis, product

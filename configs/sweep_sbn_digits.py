@@ -10,9 +10,9 @@ the best setting, reweighted wake-sleep and three layers. By objective and layer
     wake-sleep              19.10 +- 0.05  18.18 +- 0.02  18.06 +- 0.08
     reweighted, K = 5       18.55 +- 0.06  17.22 +- 0.08  17.07 +- 0.06
 
-What it shows (sweep_sbn_digits.png): reweighted wake-sleep is better at every depth, and gains more from a second layer
-(1.3 nats against 0.9), as Bornschein and Bengio (2015) found: wake-sleep's q is taught by dreams alone, and a deeper p is
-of use only as far as q keeps up with it. A third layer is worth little on images this small.
+What it shows (sweep_sbn_digits.png): reweighted wake-sleep is better at every depth, as Bornschein and Bengio (2015)
+found on MNIST, and it gains more from a second layer here, 1.3 nats against 0.9: wake-sleep teaches q by dreams alone,
+and a deeper p is of use only as far as q keeps up with it. A third layer is worth little on images this small.
 """
 
 from genjax_models.axes import axis, product
