@@ -143,6 +143,11 @@ def _has_leaves(annotation: Any) -> bool:
     return False
 
 
+def is_config(value: Any) -> bool:
+    """Whether a value is a configuration, rather than its class."""
+    return hasattr(value, "__config__") and not isinstance(value, type)
+
+
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(field, dataclasses.field))
 def config(cls: type[T]) -> type[T]:
     """Make a class a configuration: a frozen dataclass, registered as a pytree whose leaves are its floats."""
@@ -251,7 +256,7 @@ def validate(node: T) -> T:
     Raises:
         ConfigError: naming, for every field that is wrong, its path, its value and what is allowed.
     """
-    if isinstance(node, type) or not hasattr(node, "__config__"):
+    if not is_config(node):
         raise ConfigError(f"expected a configuration such as genjax_models.config.Config, got {node!r}.")
     problems = _problems(node, type(node), {}, "")
     if problems:

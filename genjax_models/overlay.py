@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from genjax_models.config import annotations, children, describe, is_config_type, members, validate
+from genjax_models.config import annotations, children, describe, is_config, is_config_type, members, validate
 from genjax_models.errors import ConfigError, nearest
 
 
@@ -57,7 +57,7 @@ def _replace(node: Any, parts: list[str], value: Any, done: str) -> Any:
         if not rest:
             raise ConfigError(f"{path}: name a field of this element, or give all of {done} at once.")
         return (*node[:i], _replace(node[i], rest, value, path), *node[i + 1 :])
-    if isinstance(node, type) or not hasattr(node, "__config__"):
+    if not is_config(node):
         raise ConfigError(f"{path}: {done} is {node!r}, which has no fields.")
     fields = annotations(type(node))
     if name not in fields:

@@ -14,12 +14,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax_models.axes import Axes, Grid, axes_to_json, expand
+from genjax_models.axes import Axes, axes_to_json
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
 from genjax_models.data import Dataset
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.experiment import prepare
+from genjax_models.points import Grid, expand
 from genjax_models.stack import POINTS, Choice, Stack
 from genjax_models.tables import types
 from genjax_models.train import check_training_data, make_train, program_config
@@ -77,7 +78,7 @@ class Sweep:
     block: int | None = None  # points that run at once on a device; None to have it measured, 1 for bit-identity
 
     def expand(self, config: Config, check: Callable[[Config], Any]) -> Grid:
-        """The points of the sweep over a configuration, as `axes.expand`."""
+        """The points of the sweep over a configuration, as `points.expand`."""
         if self.block is not None:
             require_count("block", self.block)
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from genjax_models import checkpoints, sweep_report
-from genjax_models.axes import Point, overrides_to_json, point_label
 from genjax_models.config import Config
 from genjax_models.core import TrainState
 from genjax_models.data import Dataset
@@ -33,8 +32,10 @@ from genjax_models.experiment import (
     prepare,
     write_result,
 )
+from genjax_models.labels import point_label
 from genjax_models.measuring import Log, abstract_state, chosen_parameters, test_figures, test_p_star
 from genjax_models.overlay import to_json
+from genjax_models.points import Point, overrides_to_json
 from genjax_models.run_folder import CONFIG, RESULT, DataSpec, Run, as_json, create_or_match, locked, write_whole
 from genjax_models.stack import Choice, Stack
 from genjax_models.sweep import Sweep, group, points_mesh

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from genjax_models.axes import label, short_names
+from genjax_models.labels import label, short_names
 
 STATUSES = ("waiting", "running", "finished", "non-finite", "halted")
 STOPPED = ("non-finite", "halted")

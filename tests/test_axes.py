@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax_models import axes as axes_module
+from genjax_models import axes, labels
 from genjax_models.axes import (
     Axis,
     Choice,
@@ -22,26 +22,23 @@ from genjax_models.axes import (
     axes_to_json,
     axis,
     chain,
-    expand,
-    label,
     linear_axis,
     log_axis,
-    overrides_to_json,
     parse_axis,
-    point_label,
     product,
     quasi_random,
     random,
-    short_names,
     zipped,
 )
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, config
 from genjax_models.data import Arrays, Digits
 from genjax_models.errors import ConfigError, DataError, ModelError
+from genjax_models.labels import label, point_label, short_names
 from genjax_models.models import VAE, SigmoidBeliefNetwork
 from genjax_models.objectives import ELBO, IWAE, Part, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.optimizers import SGD, Adam, Cosine, Warmup
 from genjax_models.overlay import overlay
+from genjax_models.points import expand, overrides_to_json
 from genjax_models.tables import types
 
 CONFIG = Config(model=SigmoidBeliefNetwork((5,)), objective=IWAE(), optimizer=Adam(), data=Digits(), seed=7)
@@ -465,7 +462,7 @@ def test_text_that_is_no_axis(text, parts):
         (axis("", (1, 2)), ["axis: got '' for the field", RATE]),
         (log_axis(None, 1, 2, 3), ["log_axis: got None for the field"]),
         (product(), ["product: it has no parts; give it at least one axis."]),
-        (zipped(), ["zip: it has no parts; give it at least one axis."]),
+        (zipped(), ["zipped: it has no parts; give it at least one axis."]),
         (chain(), ["chain: it has no parts; give it at least one axis."]),
         (chain(axis(RATE, (1, 2)), product()), ["product: it has no parts"]),
         (
@@ -474,11 +471,11 @@ def test_text_that_is_no_axis(text, parts):
         ),
         (
             product(axis(RATE, (1, 2)), axis("optimizer.learning-rate", (3, 4))),
-            [f"{RATE}: it varies in two parts of a product", "name each field once", "chain"],
+            [f"{RATE}: it varies in two parts of product(...)", "name each field once", "chain"],
         ),
         (
             zipped(axis(RATE, (1, 2)), zipped(axis(PARTICLES, (1, 2)), axis(RATE, (3, 4)))),
-            [f"{RATE}: it varies in two parts of a zip"],
+            [f"{RATE}: it varies in two parts of zipped(...)"],
         ),
         (log_axis(RATE, 0, 1, 3), [f"{RATE}: got low = 0", "logarithmic", "more than 0", "linear_axis"]),
         (log_axis(RATE, 2, 1, 3), [f"{RATE}: got low = 2 and high = 1, expected low <= high; exchange them."]),
@@ -532,7 +529,7 @@ def test_all_mistakes_are_reported_at_once():
         f"{PARTICLES}: got 'many'",
         f"{PARTICLES}: got 0",
         "optimizer.b1: got 2.0",
-        "zip: its parts have 2 (optimizer.b1) and 3 (optimizer.b2)",
+        "zipped: its parts have 2 (optimizer.b1) and 3 (optimizer.b2)",
         "optimizer.eps: got num = 0",
         "optimizer.eps: got low = 0",
         "training.num_steps: its axis has no values",
@@ -785,7 +782,8 @@ def test_long_labels_of_points_stay_apart():
     assert len(a) == len(b) == 80
 
 
-def test_the_examples_in_the_docstrings():
-    found = doctest.testmod(axes_module)
-    assert found.attempted >= 5
+@pytest.mark.parametrize(("module", "examples"), [(axes, 2), (labels, 3)])
+def test_the_examples_in_the_docstrings(module, examples):
+    found = doctest.testmod(module)
+    assert found.attempted >= examples
     assert found.failed == 0

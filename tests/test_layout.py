@@ -15,7 +15,7 @@ LAYERS = [
     {"core", "config"},
     {"distributions", "optimizers", "overlay", "data"},
     {"models", "objectives"},
-    {"evaluation", "train", "tables", "axes", "plots", "sweep_report", "checkpoints"},
+    {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints"},
     {"run_folder"},
     {"measuring"},
     {"experiment", "stack"},
