@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from genjax_models import checkpoints, sweep_report
-from genjax_models.config import Config
+from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
 from genjax_models.data import Dataset
-from genjax_models.errors import RunError
+from genjax_models.errors import ConfigError, RunError, require_count
 from genjax_models.experiment import (
     Clock,
     Interrupted,
@@ -36,7 +36,18 @@ from genjax_models.labels import point_label
 from genjax_models.measuring import Log, abstract_state, chosen_parameters, test_figures, test_p_star
 from genjax_models.overlay import to_json
 from genjax_models.points import Point, overrides_to_json
-from genjax_models.run_folder import CONFIG, RESULT, DataSpec, Run, as_json, create_or_match, locked, write_whole
+from genjax_models.run_folder import (
+    CONFIG,
+    METRICS,
+    RESULT,
+    DataSpec,
+    Run,
+    as_json,
+    building_path,
+    create_or_match,
+    locked,
+    write_whole,
+)
 from genjax_models.stack import Choice, Stack
 from genjax_models.sweep import Sweep, group, points_mesh
 from genjax_models.tables import types
@@ -60,6 +71,19 @@ class Member:
     state: TrainState | None = None  # after its last step, until it is evaluated
     metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
 
+    def noted(self) -> list[dict]:
+        """The lines of metrics.jsonl up to its step."""
+        rows, path = [], self.run.folder / METRICS
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
+                rows.append(json.loads(line))
+        return [row for row in rows if row["step"] <= self.step]
+
+    def validated(self) -> dict[str, float | None]:
+        """The validation metrics that were noted last."""
+        rows = self.noted()
+        return {name: v for name, v in rows[-1].items() if name.startswith("validation_")} if rows else {}
+
     def row(self) -> sweep_report.Member:
         folder = f"{MEMBERS}/{self.run.folder.name}"
         return sweep_report.Member(
@@ -76,12 +100,18 @@ class SweepRun:
         self.clock = Clock(started)
         best_by = members[0].run.config.evaluation.best_by
         self.metric = f"validation_{best_by}"
-        self.rungs: dict[str, dict[str, float | None]] = {}  # step: {member: metric}, of successive halving
+        self.rungs: dict[str, dict[str, float | None]] = {}  # group/step: {member: metric}, of successive halving
+        self.damaged = False  # progress.json, so that where members stand is told by their checkpoints alone
 
     def progress(self) -> str:
         """Where every member stands now, for progress.json once all running ones have a checkpoint there."""
         rows = [{"status": m.status, "step": m.step, "note": m.note, "metrics": m.metrics} for m in self.members]
         return as_json({"members": rows, "rungs": self.rungs})
+
+    def interrupted(self, signal: str) -> Interrupted:
+        """What to raise when a signal came and everything is saved."""
+        left = sum(m.status == "running" for m in self.members)
+        return Interrupted(f"{signal}: saved in {self.folder}, {left} members under way; the same command resumes.")
 
     def show(self) -> None:
         """The live table in a terminal, or one line elsewhere."""
@@ -127,18 +157,20 @@ def sweep_run(
     started = time.perf_counter() if started is None else started
     folder = Path(folder)
     prepared: dict[Any, tuple[Dataset, DataSpec]] = {}
+    read: dict[DataConfig, Dataset] = {}
 
     def check(point: Config) -> None:
-        _, data, spec = prepare(point, data_dir)
+        _, data, spec = prepare(point, data_dir, read)
         prepared.setdefault((point.data, point.evaluation), (data, spec))
 
     grid = sweep.expand(config, check)
+    for point in grid.points:
+        if (point.config.data, point.config.evaluation) not in prepared:
+            check(point.config)
     create_or_match_sweep(folder, config, sweep, grid.points)
     members = []
     for point in grid.points:
         key = point.config.data, point.config.evaluation
-        if key not in prepared:
-            check(point.config)
         name = f"{point.index:0{len(str(len(grid.points) - 1))}d}_{point_label(point.overrides)}"
         own_run, _ = create_or_match(folder / MEMBERS / name, point.config, prepared[key][1])
         members.append(Member(point.index, point, own_run, "waiting"))
@@ -165,22 +197,25 @@ def create_or_match_sweep(folder: Path, config: Config, sweep: Sweep, points: Se
     Raises:
         RunError: the folder holds something else or another sweep, or cannot be written.
     """
-    document = {
-        "format": FORMAT,
-        "config": to_json(config, types()),
-        **sweep.to_json(),
-        "points": [overrides_to_json(p.overrides, types()) for p in points],
-    }
+    text = as_json(
+        {
+            "format": FORMAT,
+            "config": to_json(config, types()),
+            **sweep.to_json(),
+            "points": [overrides_to_json(p.overrides, types()) for p in points],
+        }
+    )
     path = folder / SWEEP
     if path.exists():
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            there, document = dict(json.loads(path.read_text(encoding="utf-8"))), json.loads(text)
+            number = len(there["points"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is damaged ({error}); give another --run-dir.") from None
         if changed := [name for name in {**document, **there} if document.get(name) != there.get(name)]:
             raise RunError(
-                f"{folder} holds another sweep: {', '.join(changed)} differ ({len(there.get('points', ()))} points "
-                f"then, {len(points)} now). Give another --run-dir."
+                f"{folder} holds another sweep: {', '.join(changed)} differ ({number} points then, {len(points)} now). "
+                "Give another --run-dir."
             )
         return
     if folder.exists() and (not folder.is_dir() or any(p.suffix != ".building" for p in folder.iterdir())):
@@ -188,7 +223,7 @@ def create_or_match_sweep(folder: Path, config: Config, sweep: Sweep, points: Se
         raise RunError(f"{folder} holds {what}, not this sweep; give an empty or new one with --run-dir.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, as_json(document))
+        write_whole(path, text)
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
 
@@ -199,20 +234,42 @@ def _resume(run: SweepRun) -> None:
     if path.exists():
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
-            for member, row in zip(run.members, noted["members"], strict=True):
-                member.status, member.step, member.note = row["status"], row["step"], row["note"]
-                member.metrics = row["metrics"]
-            run.rungs = noted["rungs"]
+            rungs, rows = (
+                dict(noted["rungs"]),
+                [(r["status"], r["step"], r["note"], r["metrics"]) for r in noted["members"]],
+            )
+            pairs = list(zip(run.members, rows, strict=True))
         except (ValueError, KeyError, TypeError) as error:
             run.log(f"{path} is damaged ({error}); going on from the members' own checkpoints.")
+            run.damaged = True
+        else:
+            run.rungs = rungs
+            for member, row in pairs:
+                member.status, member.step, member.note, member.metrics = row
     for member in run.members:
-        if (member.run.folder / RESULT).exists():
-            member.status, member.step = "finished", member.run.config.training.num_steps
-            with contextlib.suppress(ValueError):
-                member.metrics |= figures(json.loads((member.run.folder / RESULT).read_text(encoding="utf-8")))
+        _read_result(run, member)
     there = sum(m.status != "waiting" for m in run.members)
-    if there:
+    if all(m.status in DONE for m in run.members):
+        run.log(f"{run.folder} is finished; its summary stands in {run.folder / 'summary.md'}.")
+    elif there:
         run.log(f"{run.folder}: resuming; {there} of {len(run.members)} members have begun.")
+
+
+def _read_result(run: SweepRun, member: Member) -> None:
+    """A member is finished where it has a result, also by training alone, and is not where it has none."""
+    path = member.run.folder / RESULT
+    if member.status == "finished":
+        member.status = "running"
+    if not path.exists():
+        return
+    try:
+        result = figures(dict(json.loads(path.read_text(encoding="utf-8"))))
+    except (ValueError, TypeError) as error:
+        run.log(f"{path} is damaged ({error}); evaluating that member again.")
+        member.status = "running"
+        return
+    member.status, member.step, member.note = "finished", member.run.config.training.num_steps, ""
+    member.metrics |= member.validated() | result
 
 
 def figures(result: dict) -> dict[str, float | None]:
@@ -229,6 +286,8 @@ def _run_group(run: SweepRun, number: int, members: list[Member], data: Dataset,
     """Train and evaluate the members of a group, from where they stand."""
     if all(m.status in DONE for m in members):
         return
+    if signals.came:
+        raise run.interrupted(signals.came)
     stack = Stack([m.run.config for m in members], data.train, points_mesh())
     with ThreadPoolExecutor(1) as writer:  # one thread: concurrent saves of orbax disturb each other
         _Training(run, number, members, data, stack, signals, writer).run_all()
@@ -253,42 +312,75 @@ class _Training:
         self.running: list[Member] = []
         self.states: Any = None  # of those that run, on the devices
         self.saving: Future | None = None
+        self.chosen = False  # whether the size of block is
 
     def run_all(self) -> None:
-        begun = [(m, self._restored(m)) for m in self.members if m.status == "running"]
+        halving, every = self.run.sweep.halving, self.stack.training.evaluate_every
+        slots = min(self.stack.room(), (halving and halving.slots) or len(self.members))
+        for member in self.members:
+            if member.status in DONE:
+                self._note_rungs(member)
+        entering = self._taken_up([m for m in self.members if m.status == "running"])
         waiting = [m for m in self.members if m.status == "waiting"]
-        halving = self.run.sweep.halving
-        slots = (halving and halving.slots) or len(self.members)
-        for member, state in begun:
-            if member.step == self.total:
-                member.state = state
-        entering = [(m, s) for m, s in begun if m.step < self.total]
         while entering or waiting or self.running:
-            free = max(0, slots - len(self.running) - len(entering))
-            entering += [(m, None) for m in waiting[:free]]
-            del waiting[:free]
+            there = self.running + [m for m, _ in entering]
+            # Slots become free at evaluations: members that a signal stopped between two come there first.
+            if all(m.step % every == 0 for m in there):
+                free = max(0, slots - len(there))
+                entering += self._taken_up(waiting[:free])
+                del waiting[:free]
             if entering:
                 self._enter(entering)
                 entering = []
-            self._chunk()
+            if self.running:
+                self._chunk()
         self._wait()
+        write_whole(self.run.folder / PROGRESS, self.run.progress())
+
+    def _taken_up(self, members: list[Member]) -> list[tuple[Member, TrainState | None]]:
+        """Members with the states that they go on from, None for the start; of those that have begun, without the ones
+        that have taken all steps, or stand at a rung at which they are stopped."""
+        found = [(m, self._restored(m)) for m in members]
+        begun = [m for m, state in found if state is not None]
+        for member in begun:
+            member.status = "running"
+            self._note_rungs(member)
+        self._halve(begun)
+        for member, state in found:
+            if member.step == self.total:
+                member.state = state
+        return [(m, state) for m, state in found if m.status != "halted" and m.step < self.total]
 
     def _restored(self, member: Member) -> TrainState | None:
         """The state that a member goes on from: that of progress.json, else its newest; None for the start."""
-        found = None
-        with contextlib.suppress(RunError):
-            found = checkpoints.verify(member.run.checkpoints / f"{member.step:09d}")
+        found, noted = None, member.step
+        if noted and not self.run.damaged:
+            with contextlib.suppress(RunError):
+                found = checkpoints.verify(member.run.checkpoints / f"{noted:09d}")
         newest = checkpoints.newest_whole(member.run.checkpoints, self.run.log)
-        # Trained on alone since then, or the one that was noted is damaged.
-        if newest and (found is None or newest.step > found.step + self.stack.training.evaluate_every):
+        # Trained on alone since then. One evaluation further is what a crash leaves, of some members alone.
+        alone = newest and newest.step > noted + self.stack.training.evaluate_every
+        if alone or (found is None and (noted or self.run.damaged)):
             found = newest
         if found is None:
-            member.step = 0
+            if member.status == "running":
+                self.run.log(f"{member.run.folder}: no checkpoint to resume from; training from the start.")
+            member.step, member.metrics = 0, {}
             return None
         self.run.clock.before = max(self.run.clock.before, found.seconds)
         member.step = found.step
         member.record = Record(member.run, found.step, found.pending, self.run.clock)
+        member.metrics |= member.validated()
         return checkpoints.restore(found.path, abstract_state(member.run))
+
+    def _note_rungs(self, member: Member) -> None:
+        """Enter a member at the rungs that it has passed: alone, or before the list of them was lost."""
+        halving = self.run.sweep.halving
+        rungs = halving.rungs(self.total) if halving else []
+        for row in member.noted():
+            if row["step"] in rungs and row["step"] < member.step:
+                reached = self.run.rungs.setdefault(f"{self.number}/{row['step']}", {})
+                reached.setdefault(str(member.index), row.get(self.run.metric))
 
     def _enter(self, entering: list[tuple[Member, TrainState | None]]) -> None:
         """Give free slots to members, which begin where they have no state."""
@@ -322,17 +414,32 @@ class _Training:
     def _choose(self) -> None:
         """The size of block, as given, noted by an earlier start, or measured now and noted."""
         path, block = self.run.folder / CHOICES, self.run.sweep.block
-        noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        noted = {} if block is not None else self._noted_choices(path)
         if block is None and str(self.number) in noted:
             block = noted[str(self.number)]["block"]
         if block is None:
             self.states, choice = self.stack.choose(self.states)
             noted[str(self.number)] = _choice_json(choice, self.stack, [m.index for m in self.members])
             write_whole(path, as_json(noted))
-        elif self.stack.block != block:
-            states = self._host_states()
-            self.stack.set_block(block)
-            self._arrange(states)
+        else:
+            if self.stack.block != block:
+                states = self._host_states()
+                self.stack.set_block(block)
+                self._arrange(states)
+            if not self.chosen:
+                self.stack.require_memory(self.states)
+        self.chosen = True
+
+    def _noted_choices(self, path: Path) -> dict:
+        """What choices.json holds, of which every group has a size of block."""
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            for choice in noted.values():
+                require_count("block", choice["block"])
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            self.run.log(f"{path} is damaged ({error}); measuring again.")
+            return {}
+        return noted
 
     def _chunk(self) -> None:
         """One chunk of all running members; evaluation, checkpoints and halving where it ends."""
@@ -342,6 +449,8 @@ class _Training:
         self.run.clock.stepped()
         steps, halted = self.stack.peek(self.states)
         bounds = np.asarray(found["bound"], np.float64)
+        if halted.any():
+            self._wait()  # what is said of a member that stopped names its last checkpoint
         for i, member in enumerate(self.running):
             if member.status == "running":
                 member.record.took(bounds[i, : steps[i] - before[i]])
@@ -367,12 +476,9 @@ class _Training:
         self._save(tasks)
         if self.signals.came:
             self._wait()
-            left = [m for m in self.running if m.status == "running" and m.step < self.total]
+            left = any(m.status == "running" and m.step < self.total for m in self.running)
             if left or any(m.status == "waiting" for m in self.members):
-                raise Interrupted(
-                    f"{self.signals.came}: saved in {self.run.folder}, {len(left)} members under way; the same command "
-                    "resumes."
-                )
+                raise self.run.interrupted(self.signals.came)
         for member, state in zip(self.running, states, strict=True):
             if member.step == self.total:
                 member.state = state
@@ -410,8 +516,9 @@ class _Training:
             if step not in halving.rungs(self.total):
                 continue
             reached = self.run.rungs.setdefault(f"{self.number}/{step}", {})
-            arrived = [m for m in due if m.step == step]
-            reached |= {str(m.index): m.metrics[self.run.metric] for m in arrived}
+            # One that fell back behind a damaged checkpoint has been judged here before.
+            arrived = [m for m in due if m.step == step and str(m.index) not in reached]
+            reached |= {str(m.index): m.metrics.get(self.run.metric) for m in arrived}
             order = sorted(reached, key=lambda name: (-_value(reached[name]), int(name)))
             keep = set(order[: math.ceil(len(order) / halving.reduction)])
             for member in arrived:
@@ -459,10 +566,20 @@ def write_reports(run: SweepRun) -> None:
     from genjax_models import plots
 
     rows = [m.row() for m in run.members]
-    settings = sweep_report.summarize(rows)
     metric = "test_nll" if any("test_nll" in row.metrics for row in rows) else run.metric
-    write_whole(run.folder / "members.csv", sweep_report.members_csv(rows))
-    write_whole(run.folder / "summary.csv", sweep_report.summary_csv(settings))
-    others = [name for name in ("test_bound", run.metric) if any(name in row.metrics for row in rows)]
-    write_whole(run.folder / "summary.md", sweep_report.summary_markdown(settings, metric, others))
-    plots.save_sweep(run.folder / "sweep.png", rows, metric, run.folder.name)
+    others = [name for name in ("test_bound", run.metric) if name != metric and any(name in r.metrics for r in rows)]
+    # Where nothing came to an evaluation no member has the metric.
+    settings = sweep_report.summarize(rows, None if any(metric in row.metrics for row in rows) else [metric])
+    texts = {
+        "members.csv": sweep_report.members_csv(rows),
+        "summary.csv": sweep_report.summary_csv(settings),
+        "summary.md": sweep_report.summary_markdown(settings, metric, others),
+    }
+    picture = run.folder / "sweep.png"
+    stands = {name: (run.folder / name).exists() and (run.folder / name).read_bytes() for name in texts}
+    changed = [name for name, text in texts.items() if stands[name] != text.encode()]
+    if changed or not picture.exists():  # drawn first: the texts tell a crash from a sweep that is done
+        plots.save_sweep(building_path(picture), rows, metric, run.folder.name)
+        building_path(picture).replace(picture)
+    for name in changed:
+        write_whole(run.folder / name, texts[name])

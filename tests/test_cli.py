@@ -1,5 +1,6 @@
 """The command line: its commands, its exit codes, and a message instead of a traceback for whatever is wrong."""
 
+import csv
 import json
 import math
 import os
@@ -15,10 +16,12 @@ import pytest
 from matplotlib.image import imread
 
 from genjax_models import experiment
-from genjax_models.cli import main, split_overrides
+from genjax_models.axes import Axis, product
+from genjax_models.cli import load_file, load_sweep, main, parser, split_overrides
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
+from genjax_models.sweep import Sweep
 
 HEADER = """from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import MNIST, Arrays, Digits
@@ -107,6 +110,7 @@ def test_help_names_the_commands_and_exit_codes(cli):
     ("command", "words"),
     [
         ("train", ["--run-dir", "--data-dir", "--quiet", "resumes", "--optimizer.learning-rate 3e-4", "exit codes"]),
+        ("sweep", ["CONFIG", "--axis", "log:LOW:HIGH:NUM", "--seeds", "--block", "--run-dir", "resumes", "exit codes"]),
         ("evaluate", ["RUN_DIR", "--num-samples", "--data-dir", "--json"]),
         ("sample", ["RUN_DIR", "--num", "--seed", "--out", "--overwrite"]),
         ("estimators", ["RUN_DIR", "--objectives", "--num-draws", "--batch", "--out", "--overwrite", "--json"]),
@@ -549,6 +553,113 @@ def test_list_in_words_has_the_same(cli):
     for name in (*MODELS, *OBJECTIVES):
         assert name in out
     assert "Kingma and Welling 2014" in out
+
+
+# Sweep.
+
+SWEEP = TINY + (
+    "from genjax_models.axes import axis\n"
+    "from genjax_models.sweep import Sweep\n"
+    "SWEEP = Sweep(axis('optimizer.learning_rate', (1e-3, 1e-2)), block=1)\n"
+)
+
+
+def rows_of(folder: str) -> list[dict]:
+    with Path(folder, "members.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """There are devices already: the command must not ask for others."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(jax.device_count()))
+
+
+def test_sweep_over_axes_from_the_shell(cli, devices):
+    """With overrides, seeds and a block; the tables, then the folder; and members are runs."""
+    words = ["--axis", "optimizer.learning-rate=log:1e-3:1e-2:2", "--seeds", "2", "--block", "1"]
+    code, out, err = cli("sweep", "tiny.py", *words, "--training.num-steps", "10", "--run-dir", "here")
+    assert (code, out) == (0, "here\n")
+    assert "Settings by test_nll" in err
+    points = [(float(row["optimizer.learning_rate"]), row["seed"], row["status"]) for row in rows_of("here")]
+    assert points == [(rate, seed, "finished") for rate in (1e-3, 1e-2) for seed in "01"]
+    config = json.loads(Path("here/members/3_learning_rate=0.01_seed=1/config.json").read_text())["config"]
+    assert (config["training"]["num_steps"], config["seed"]) == (10, 1)
+    member = Path("here", rows_of("here")[1]["folder"])
+    code, out, err = cli("train", str(member))
+    assert (code, out) == (0, f"{member}\n")
+    assert "is finished" in err
+    (member / "result.json").unlink()
+    assert cli("train", str(member), "--quiet") == (0, f"{member}\n", "")
+    code, out, _ = cli("evaluate", str(member), "--json")
+    assert (code, json.loads(out)["test_nll"]) == (0, float(rows_of("here")[1]["test_nll"]))
+
+
+def test_sweep_of_a_file(cli, devices):
+    """As SWEEP has it; again it changes nothing; and other axes from the shell are another sweep."""
+    Path("swept.py").write_text(SWEEP)
+    shorter = ["--training.num-steps", "10", "--quiet"]
+    code, out, err = cli("sweep", "swept.py", *shorter)
+    assert (code, err) == (0, "")
+    folder = out.strip()
+    assert [row["optimizer.learning_rate"] for row in rows_of(folder)] == ["0.001", "0.01"]
+    assert json.loads(Path(folder, "sweep.json").read_text())["block"] == 1
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in Path(folder).rglob("*") if p.is_file()}
+    assert cli("sweep", "swept.py", *shorter) == (0, out, "")
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in Path(folder).rglob("*") if p.is_file()} == before
+    code, _, err = cli("sweep", "swept.py", *shorter, "--axis", "optimizer.b1=0.5,0.6")
+    assert code == 2
+    assert f"{folder} holds another sweep: axes, points differ" in err
+
+
+def test_the_shell_stands_in_place_of_the_file(place):
+    """Axes, seeds and block, each alone; SWEEP may also be axes, or absent."""
+    (place / "swept.py").write_text(SWEEP)
+    (place / "axes.py").write_text(SWEEP.replace("Sweep(axis", "(axis").replace(", block=1)", ")"))
+
+    def read(name, *words):
+        return load_sweep(load_file(name), parser().parse_args(["sweep", name, *words]))
+
+    rates, decays = Axis("optimizer.learning_rate", (1e-3, 1e-2)), Axis("optimizer.b1", ("0.5", "0.6"))
+    assert read("swept.py") == Sweep(rates, block=1)
+    assert read("swept.py", "--seeds", "3") == Sweep(rates, seeds=3, block=1)
+    assert read("swept.py", "--block", "4") == Sweep(rates, block=4)
+    assert read("swept.py", "--axis", "optimizer.b1=0.5,0.6") == Sweep(product(decays), block=1)
+    assert read("axes.py", "--seeds", "2") == Sweep(rates, seeds=2)
+    assert read("tiny.py", "--seeds", "2") == Sweep(seeds=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        ([], ["nothing is swept"]),
+        (["--axis", "model.latnet=2,3", "--axis", "seed=a,1"], ["Did you mean 'latent'", "seed: got 'a'"]),
+        (["--axis", "model.latent", "--axis", "seed=log:1:2"], ["axis: got 'model.latent'", "seed: got 'log:1:2'"]),
+        (["--axis", "training.batch_size=8,49"], ["training.batch_size: got 49, but the training data has 48"]),
+        (["--axis", "data.path=bits.npy,absent.npy"], ["absent.npy"]),
+        (["--seeds", "2", "--axis", "seed=1,2"], ["seed"]),
+        (["--seeds", "0"], ["at least 1"]),
+        (["--block", "0", "--seeds", "2"], ["at least 1"]),
+        (["--seeds", "2", "--model.latnet", "3"], ["Did you mean 'latent'"]),
+    ],
+    ids=lambda v: " ".join(v),
+)
+def test_wrong_sweeps(cli, devices, words, messages):
+    """All that is wrong at once, with exit code 2, and no folder."""
+    code, out, err = cli("sweep", "tiny.py", *words)
+    assert (code, out) == (2, "")
+    assert [message for message in messages if message not in err] == []
+    assert not Path("runs").exists()
+
+
+def test_wrong_sweeps_of_a_file(cli, devices):
+    Path("bad.py").write_text(TINY + "SWEEP = 3\n")
+    code, _, err = cli("sweep", "bad.py")
+    assert code == 2
+    assert "error: bad.py: expected SWEEP = " in err
+    code, _, err = cli("sweep", "absent.py", "--seeds", "2")
+    assert code == 2
+    assert "absent.py: no such file" in err
 
 
 # As a process.
