@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each point, from the configuration's up")
     block = "points that run at once on a device (default: measured); with 1 each is bit for bit what train gives"
     sweep.add_argument("--block", type=_positive, metavar="N", help=block)
-    sweep.add_argument("--run-dir", metavar="DIR", help="the folder (default: runs/ and the file's name, with -sweep)")
+    sweep.add_argument("--run-dir", metavar="DIR", help="the folder (default: runs/ and the file's name)")
     sweep.add_argument("--data-dir", metavar="DIR", help=where)
     sweep.add_argument("--quiet", action="store_true", help="no progress; errors and the folder alone")
 
@@ -373,7 +373,8 @@ def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     _use_all_cores()
     found = load_file(arguments.config)
     config, sweep = overlay(found["CONFIG"], overrides), load_sweep(found, arguments)
-    folder = Path(arguments.run_dir or Path("runs") / f"{Path(arguments.config).stem}-sweep")
+    suffix = "" if "SWEEP" in found else "-sweep"  # the plain name is that of `train`
+    folder = Path(arguments.run_dir or Path("runs") / f"{Path(arguments.config).stem}{suffix}")
 
     from genjax_models.sweep_folder import sweep_run
 
