@@ -6,7 +6,7 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,7 @@ def load_sweep(found: dict[str, Any], arguments: argparse.Namespace) -> Any:
     from genjax_models.sweep import Sweep
 
     sweep = found.get("SWEEP", Sweep())
-    if isinstance(sweep, Axes):
+    if isinstance(sweep, Axes | Mapping):
         sweep = Sweep(sweep)
     if not isinstance(sweep, Sweep):
         raise ConfigError(

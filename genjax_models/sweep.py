@@ -7,14 +7,14 @@ result.validation["bound"]  # [3, 4]
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from genjax_models.axes import Axes, axes_to_json
+from genjax_models.axes import Axes, axes_to_json, axis, product
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
 from genjax_models.data import Dataset
@@ -72,10 +72,17 @@ class Sweep:
         >>> SWEEP = Sweep(log_axis("optimizer.learning_rate", 1e-4, 1e-2, 5), seeds=4)
     """
 
-    axes: Axes | None = None  # from `genjax_models.axes`
+    axes: Axes | Mapping[str, Iterable[Any]] | None = None  # or fields with their values, for all combinations
     seeds: int | None = None  # that many of each point, from the configuration's seed up
     halving: SuccessiveHalving | None = None
     block: int | None = None  # points that run at once on a device; None to have it measured, 1 for bit-identity
+
+    @property
+    def nodes(self) -> Axes | None:
+        """The axes, where they were given by fields as well."""
+        if isinstance(self.axes, Mapping):
+            return product(*(axis(path, values) for path, values in self.axes.items()))
+        return self.axes
 
     def expand(self, config: Config, check: Callable[[Config], Any]) -> Grid:
         """The points of the sweep over a configuration, as `points.expand`."""
@@ -87,13 +94,13 @@ class Sweep:
             if self.halving is not None:
                 self.halving.check(point)
 
-        return expand(self.axes, config, self.seeds, check_all)
+        return expand(self.nodes, config, self.seeds, check_all)
 
     def to_json(self) -> dict[str, Any]:
         """The sweep as plain dicts, lists, strings and numbers."""
         halving = None if self.halving is None else dataclasses.asdict(self.halving)
         return {
-            "axes": axes_to_json(self.axes, types()),
+            "axes": axes_to_json(self.nodes, types()),
             "seeds": self.seeds,
             "halving": halving,
             "block": self.block,
@@ -132,7 +139,7 @@ class SweepResult(NamedTuple):
 
 def run_sweep(
     config: Config,
-    axes: Axes | None = None,
+    axes: Axes | Mapping[str, Iterable[Any]] | None = None,
     seeds: int | None = None,
     data: Any = None,
     *,
@@ -144,7 +151,7 @@ def run_sweep(
 
     Args:
         config: the configuration that the axes vary.
-        axes: what is swept, from `genjax_models.axes`.
+        axes: what is swept, from `genjax_models.axes`; or fields with their values, for all combinations.
         seeds: that many seeds of each point, from `config.seed` up: a last dimension.
         data: training data [N, D] to use instead of the configured source; then `validation` is empty and `nll` NaN.
         block: points that run at once on a device; None to have it measured. With 1 every point is bit for bit what

@@ -174,6 +174,16 @@ def test_impossible_halving_is_refused(halving, said):
         Sweep(axis(RATE, (1.0, 2.0)), halving=halving).expand(CONFIG, lambda config: None)
 
 
+def test_fields_with_their_values_are_a_product():
+    """A dict of paths is short for the product of its axes."""
+    short = Sweep({RATE: [1e-3, 1e-2], "model.latent": (1, 2)}, seeds=2)
+    long = Sweep(product(axis(RATE, (1e-3, 1e-2)), axis("model.latent", (1, 2))), seeds=2)
+    grids = [sweep.expand(CONFIG, lambda config: None) for sweep in (short, long)]
+    assert grids[0] == grids[1]
+    assert grids[0].shape == (2, 2, 2)
+    assert short.to_json() == long.to_json()
+
+
 def test_rungs():
     assert SuccessiveHalving(10, reduction=2).rungs(81) == [10, 20, 40, 80]
     assert SuccessiveHalving(10, reduction=3).rungs(90) == [10, 30]
