@@ -1,4 +1,4 @@
-"""What estimators for binary latents share: uniforms, log q by logits, real numbers in place of upper layers."""
+"""What estimators for binary latents share: refusals, uniforms, log q by logits, real numbers for upper layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +20,22 @@ def require_uniforms(objective: str, model: Any) -> None:
             f"{objective} draws binary latents from uniforms, and {model.name} ({model.support} latents) has no "
             "sample_from_uniforms. Use elbo or iwae for reparameterized latents, else wake_sleep or "
             "reweighted_wake_sleep."
+        )
+
+
+def require_factorial_posterior(objective: str, model: Any) -> None:
+    """Raise ModelError, naming both, unless q draws groups of binary units that are independent within the group."""
+    require_latent_variable_model(objective, model)
+    if model.reparameterized or model.support != "binary":
+        raise ModelError(
+            f"{objective} is for binary latents; those of {model.name} are {model.support} and their samples carry "
+            "gradients already. Use elbo or iwae."
+        )
+    if model.posterior_logits is None or not model.factorial_posterior:
+        raise ModelError(
+            f"{objective} draws all units of a layer of q at once from their logits, and {model.name} has no layers of "
+            "independent units: each depends on the hard units before it. Use reweighted_wake_sleep, or a model with "
+            "factorial layers."
         )
 
 

@@ -19,9 +19,15 @@ from genjax_models.core import (
     as_batch,
     total,
 )
-from genjax_models.objectives.binary import draw_uniforms, log_weight, replace_from, require_uniforms, score_bernoulli
+from genjax_models.objectives.binary import (
+    draw_uniforms,
+    log_weight,
+    replace_from,
+    require_factorial_posterior,
+    require_uniforms,
+    score_bernoulli,
+)
 from genjax_models.objectives.common import loss_of, owns_nothing
-from genjax_models.objectives.relaxed import require_factorial_posterior
 
 
 def muprop_estimate(model: LatentVariableModel, params: Params, u: Latents, x: X, c: Context) -> tuple[Scalar, Scalar]:

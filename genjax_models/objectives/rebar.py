@@ -31,12 +31,12 @@ from genjax_models.objectives.binary import (
     latent_shapes,
     log_weight,
     replace_from,
+    require_factorial_posterior,
     require_uniforms,
     score_bernoulli,
     sum_units,
 )
 from genjax_models.objectives.common import loss_of
-from genjax_models.objectives.relaxed import require_factorial_posterior
 
 
 def network_input(z: Latents, x: X, c: Context) -> jax.Array:

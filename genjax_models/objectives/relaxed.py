@@ -26,33 +26,13 @@ from genjax_models.core import (
 )
 from genjax_models.distributions import Bernoulli, BinaryConcrete
 from genjax_models.errors import ConfigError, ModelError, require_count
-from genjax_models.objectives.common import (
-    fixed_particles,
-    loss_of,
-    owns_nothing,
-    require_latent_variable_model,
-)
+from genjax_models.objectives.binary import require_factorial_posterior
+from genjax_models.objectives.common import fixed_particles, loss_of, owns_nothing
 from genjax_models.objectives.particles import log_mean_exp
 from genjax_models.optimizers import Schedule, build_value, value_at
 
 Slope = Literal["sigmoid", "identity"]
 Unit = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, noise) -> units, both [n]
-
-
-def require_factorial_posterior(objective: str, model: Any) -> None:
-    """Raise ModelError, naming both, unless q draws groups of binary units that are independent within the group."""
-    require_latent_variable_model(objective, model)
-    if model.reparameterized or model.support != "binary":
-        raise ModelError(
-            f"{objective} is for binary latents; those of {model.name} are {model.support} and their samples carry "
-            "gradients already. Use elbo or iwae."
-        )
-    if model.posterior_logits is None or not model.factorial_posterior:
-        raise ModelError(
-            f"{objective} draws all units of a layer of q at once from their logits, and {model.name} has no layers of "
-            "independent units: each depends on the hard units before it. Use reweighted_wake_sleep, or a model with "
-            "factorial layers."
-        )
 
 
 def logistic_noise(model: LatentVariableModel, params: Params, key: Key, x: X, c: Context) -> Latents:
