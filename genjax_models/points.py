@@ -435,7 +435,7 @@ def _tells_where(problem: str, row: Row) -> bool:
     at = problem.split(":")[0] + "."
     through = [path for path in row if at.startswith(f"{path}.")]
     if not through:
-        return not any(path.startswith(at) for path in row)
+        return "has no field" in problem or not any(path.startswith(at) for path in row)
     return len(through) == 1 and not _holds_config(row[through[0]])
 
 

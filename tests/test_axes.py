@@ -556,6 +556,20 @@ def test_a_field_that_only_some_swept_configurations_have():
     )
 
 
+def test_a_misspelt_field_is_named_without_a_point():
+    assert the_problem(axis("optimiser.b1", (0.1, 0.2)), CONFIG).startswith("optimiser: Config has no field")
+    assert the_problem(axis("objective.parts.0.weight", (1, 2)), CONFIG).startswith("objective.parts: IWAE has no")
+
+
+@pytest.mark.parametrize("given", [(RATE, PARTICLES), ("ab", "cd"), ()])
+def test_draws_of_no_pairs(given):
+    assert "expected a distribution for every field" in the_problem(random(given, 3), CONFIG)
+
+
+def test_a_path_that_is_a_list():
+    assert "axis: got ['a'] for the field" in the_problem(product(axis(["a"], (1,)), axis(RATE, (1, 2))), CONFIG)
+
+
 def test_a_field_of_a_class_that_was_not_called():
     found = problems(product(axis("objective", (IWAE,)), axis(PARTICLES, (2,))), CONFIG)
     assert len(found) == 2
