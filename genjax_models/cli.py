@@ -1,6 +1,7 @@
 """The command line. Every command calls one function that Python reaches as well; here are only words."""
 
 import argparse
+import contextlib
 import json
 import os
 import runpy
@@ -367,12 +368,14 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 
 def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from genjax_models.errors import UserError
     from genjax_models.overlay import overlay
 
     _use_compilation_cache()
-    _use_all_cores()
     found = load_file(arguments.config)
     config, sweep = overlay(found["CONFIG"], overrides), load_sweep(found, arguments)
+    with contextlib.suppress(UserError):  # what is wrong is said below, with the points that cannot be built
+        _use_cores(len(sweep.expand(config, lambda point: None).points))
     suffix = "" if "SWEEP" in found else "-sweep"  # the plain name is that of `train`
     folder = Path(arguments.run_dir or Path("runs") / f"{Path(arguments.config).stem}{suffix}")
 
@@ -386,14 +389,15 @@ def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     return 0
 
 
-def _use_all_cores() -> None:
-    """On a CPU make every core a device, so that points run side by side, unless the user has said how many."""
+def _use_cores(points: int) -> None:
+    """On a CPU make a device of every core there is a point for, unless the user has said how many."""
     import jax
 
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jax.config.update("jax_num_cpu_devices", cores)
+    with contextlib.suppress(RuntimeError):  # JAX has begun, in a process that called `main` itself
+        jax.config.update("jax_num_cpu_devices", min(cores, points))
 
 
 def _command_parser(command: str) -> argparse.ArgumentParser:
