@@ -539,7 +539,7 @@ def test_a_sweep_that_is_killed_resumes_to_the_same_end(finished, tmp_path, data
     """By `kill -9`, on other devices than it resumes on; bit for bit the same end."""
     folder, log = tmp_path / "sweep", Log()
     code, errors = killed(tmp_path, FILE, data_dir, (folder / "progress.json").exists, signal.SIGKILL)
-    assert code == -signal.SIGKILL
+    assert code == -signal.SIGKILL, errors
     assert "Traceback" not in errors
     assert not list(folder.rglob("result.json"))
     found = load_file(str(tmp_path / "file.py"))
@@ -601,9 +601,9 @@ def test_behind_damaged_checkpoints_a_member_falls_back_and_says_so(finished, tm
     assert whole(folder) == whole(finished)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"members": [], "rungs": {}}', '{"members": [1, 2, 3, 4], "rungs": {}}'])
+@pytest.mark.parametrize("text", ["[]", '{"members": [1, 2, 3, 4], "rungs": {}}'])
 def test_behind_a_damaged_progress_the_members_own_checkpoints_serve(finished, tmp_path, data_dir, plain, text):
-    """Three damages of one sweep, which all go on from step 15."""
+    """All go on from step 15, where the signal came."""
     folder, log, lengths = tmp_path / "sweep", Log(), []
     interrupt(CONFIG, SWEEP, folder, data_dir, 3)
     (folder / "progress.json").write_text(text)
@@ -637,8 +637,7 @@ def test_what_was_chosen_is_not_measured_again(finished, tmp_path, data_dir, pla
     choice = read_json(folder / "choices.json")["0"]
     assert (choice["block"], choice["devices"], choice["members"]) == (1, 8, [0, 1, 2, 3])
     assert list(choice["seconds"]) == list(choice["bytes"]) == ["1"]
-    before, blocks = (folder / "choices.json").stat().st_mtime_ns, []
-    choice["block"] = 3
+    blocks, choice["block"] = [], 3
     (folder / "choices.json").write_text(json.dumps({"0": choice}))
     monkeypatch.setattr(Stack, "choose", lambda *args: pytest.fail("measured again"))
     set_block = Stack.set_block
@@ -646,7 +645,6 @@ def test_what_was_chosen_is_not_measured_again(finished, tmp_path, data_dir, pla
     sweep_run(CONFIG, sweep, folder, data_dir, log=Log())
     assert blocks[0] == 3
     assert read_json(folder / "choices.json") == {"0": choice}
-    assert before
     assert whole(folder) == whole(finished)  # a block is never more than the points that a device has
 
 
