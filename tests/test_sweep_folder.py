@@ -564,7 +564,7 @@ def test_a_sweep_that_is_killed_many_times_resumes_to_the_same_end(tmp_path, dat
         (lambda: step() >= 120, signal.SIGKILL),
         (lambda: step() >= 200, signal.SIGKILL),
         (lambda: step() >= 280, signal.SIGTERM),
-        (lambda: list(folder.rglob("result.json")), signal.SIGKILL),
+        (lambda: list(folder.glob("members/*/result.json")), signal.SIGKILL),
     ]
     for ready, kill in moments:
         code, errors = killed(tmp_path, text, data_dir, ready, kill)
