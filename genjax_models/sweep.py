@@ -31,9 +31,10 @@ class SuccessiveHalving:
     """Stop early what is not among the best, and give its slot to a point that has not begun.
 
     At the rungs `min_steps`, `min_steps * reduction`, ... every point that arrives goes on if its validation metric
-    (`evaluation.best_by`) is in the best 1 / `reduction` of all that have come to that rung so far. Points that arrive
-    together are judged together: with a slot for every point this is successive halving (Jamieson and Talwalkar 2016),
-    with fewer slots its asynchronous form (Li et al. 2020), with decisions in the order of the points.
+    (`evaluation.best_by`) is in the best 1 / `reduction` of all of its structure that have come to that rung so far: an
+    axis over sizes or classes parts the points that are compared. Points that arrive together are judged together: with
+    a slot for every point this is successive halving (Jamieson and Talwalkar 2016), with fewer slots its asynchronous
+    form (Li et al. 2020), with decisions in the order of the points.
     """
 
     min_steps: int  # the first rung; a multiple of training.evaluate_every

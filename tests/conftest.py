@@ -5,6 +5,7 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)  # what is spread over devices is tested on several
 
+
 @pytest.fixture
 def x64():
     """Arrays are float64 within the test."""
