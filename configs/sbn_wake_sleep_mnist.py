@@ -7,7 +7,7 @@ EXPECTED: test NLL 99.81 +- 0.26 nats per example (5,000 samples, 10,000 example
 -110.25 +- 0.29.
 
 Beside it: wake-sleep as a bound 102.2 (Mnih and Gregor 2014) and as an NLL 101.3 (Bornschein and Bengio 2015) for the
-same net; reweighted wake-sleep 95.03 (configs/sbn_rws_mnist.py), NVIL 96.50 (configs/sbn_nvil_mnist.py).
+same net; reweighted wake-sleep 95.03 (configs/sbn_rws_mnist.py), NVIL 96.11 (configs/sbn_nvil_mnist.py).
 """
 
 from genjax_models.config import Config, Evaluation, Training

@@ -293,9 +293,12 @@ class Record:
 
     def took(self, bounds: np.ndarray) -> None:
         """Note the train bound of every step of a chunk, [steps]."""
-        finite = bounds[np.isfinite(bounds)]
-        self.pending = (self.pending[0] + float(finite.sum()), self.pending[1] + len(finite))
-        self.last_finite = float(finite[-1]) if len(finite) else self.last_finite
+        finite = bounds[np.isfinite(bounds)].tolist()
+        total, count = self.pending
+        for bound in finite:  # one after another, so that the sum does not depend on how steps are cut into chunks
+            total += bound
+        self.pending = (total, count + len(finite))
+        self.last_finite = finite[-1] if finite else self.last_finite
         self.step += len(bounds)
 
     @property
