@@ -18,9 +18,9 @@ beside it reweighted wake-sleep on the same kind of net, ours (configs/sbn_rws_u
     dna         seeds 0, 1   90.95, 91.04 +- 0.24  5,000 samples, 1,186 examples  ours 90.71, 90.82, 90.88  paper 90.63
     adult       seed 0   13.89 +- 0.03   1,000 samples, 26,147 examples  ours 13.70, 13.77  paper 13.65
 
-Nothing was tuned for this objective. On adult the net is that of configs/sbn_rws_uci.py, with fewer steps; for the other
-two the recipe is one that reweighted wake-sleep was tried with first, which reached 9.81 and 10.35 on mushrooms with the
-seeds 0 and 1: its figures in the table are from a longer one.
+Nothing was tuned for this objective. On adult the net is that of configs/sbn_rws_uci.py, with fewer steps; for the
+other two the recipe is one that reweighted wake-sleep was tried with first, which reached 9.81 and 10.35 on mushrooms
+with the seeds 0 and 1: its figures in the table are from a longer one.
 """
 
 from genjax_models.config import Config, Evaluation, Training
