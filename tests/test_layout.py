@@ -20,6 +20,7 @@ LAYERS = [
     {"measuring"},
     {"experiment", "stack"},
     {"estimator_comparison", "sweep"},
+    {"sweep_training"},
     {"sweep_folder"},
     {"cli"},
     {"__main__"},

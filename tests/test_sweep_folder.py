@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 
-from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder
+from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
 from genjax_models.axes import axis, product
 from genjax_models.cli import load_file
 from genjax_models.config import Config, Evaluation, Training
@@ -435,17 +435,17 @@ def test_all_that_is_wrong_is_said_before_there_is_a_folder(tmp_path, data_dir):
         (sweep_folder, "write_whole", 1, 1),  # sweep.json: there is an empty folder
         (sweep_folder, "create_or_match", 3, 1),  # two members have a folder
         (checkpoints, "save", 2, 1),  # one member has a first checkpoint
-        (sweep_folder, "write_whole", 2, 1),  # all have one, but progress.json does not say so
-        (sweep_folder, "write_whole", 2, None),  # choices.json
+        (sweep_training, "write_whole", 1, 1),  # all have one, but progress.json does not say so
+        (sweep_training, "write_whole", 1, None),  # choices.json
         (experiment.Record, "evaluated", 7, 1),  # two members have a line in metrics.jsonl that the others lack
         (checkpoints, "save", 7, 1),  # two have a checkpoint that the others lack
         (checkpoints, "prune", 12, 1),
-        (sweep_folder, "write_whole", 4, 1),  # all have a third checkpoint, progress.json knows of two
-        (sweep_folder, "write_result", 3, 1),  # two are finished
-        (sweep_folder, "write_whole", 7, 1),  # all are finished, but progress.json does not say so
+        (sweep_training, "write_whole", 3, 1),  # all have a third checkpoint, progress.json knows of two
+        (sweep_training, "write_result", 3, 1),  # two are finished
+        (sweep_training, "write_whole", 6, 1),  # all are finished, but progress.json does not say so
         (sweep_folder, "write_reports", 1, 1),
         (plots, "save_sweep", 1, 1),
-        (sweep_folder, "write_whole", 9, 1),  # some tables are there
+        (sweep_folder, "write_whole", 3, 1),  # some tables are there
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),
 )
@@ -649,18 +649,11 @@ def test_what_was_chosen_is_not_measured_again(finished, tmp_path, data_dir, pla
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"0": 1}', '{"0": {"block": 0}}'])
-def test_a_damaged_choice_is_measured_again(copy, data_dir, plain, text):
-    run, log = sweep_folder.SweepRun(copy, SWEEP, [_member(copy)], Log(), False, 0.0), Log()
-    run.log = log
-    (copy / "choices.json").write_text(text)
-    training = object.__new__(sweep_folder._Training)
-    training.run = run
-    assert training._noted_choices(copy / "choices.json") == {}
+def test_a_damaged_choice_is_measured_again(tmp_path, text):
+    path, log = tmp_path / "choices.json", Log()
+    path.write_text(text)
+    assert sweep_training._noted_choices(path, log) == {}
     assert "choices.json is damaged" in str(log)
-
-
-def _member(folder: Path) -> sweep_folder.Member:
-    return sweep_folder.Member(0, None, open_run(members(folder)[0]), "waiting")
 
 
 # Members on their own.
@@ -854,8 +847,8 @@ def test_halving_that_is_interrupted_keeps_the_same_points(halved, tmp_path, dat
     [
         (checkpoints, "save", 1),
         (checkpoints, "save", 6),
-        (sweep_folder, "write_whole", 5),
-        (sweep_folder, "write_result", 1),
+        (sweep_training, "write_whole", 4),
+        (sweep_training, "write_result", 1),
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),
 )
