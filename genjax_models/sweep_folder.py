@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from genjax_models import sweep_report
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset
@@ -96,7 +98,11 @@ def sweep_run(
             if member.status not in DONE:
                 stack.enter_context(locked(member.run.folder))
         signals = stack.enter_context(StopSignals())
-        for i, indices in enumerate(group([m.run.config for m in members])):
+        groups = group([m.run.config for m in members])
+        left = sum(any(members[j].status not in DONE for j in indices) for indices in groups)
+        if left:
+            run.log(f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {jax.device_count()}")
+        for i, indices in enumerate(groups):
             own = [members[j] for j in indices]
             data, _ = prepared[own[0].run.config.data, own[0].run.config.evaluation]
             run_group(run, i, own, data, signals)

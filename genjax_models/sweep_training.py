@@ -65,12 +65,17 @@ class SweepRun:
     """A sweep folder with its members."""
 
     def __init__(self, folder: Path, sweep: Sweep, members: Sequence[Member], log: Log, live: bool, started: float):
-        self.folder, self.sweep, self.members, self.log = folder, sweep, list(members), log
+        self.folder, self.sweep, self.members, self._log = folder, sweep, list(members), log
         self.live, self.shown = live, 0
         self.clock = Clock(started)
         self.metric = f"validation_{members[0].run.config.evaluation.best_by}"
         self.rungs: dict[str, dict[str, float | None]] = {}  # group/step: {member: metric}, of successive halving
         self.damaged = False  # progress.json, so that where members stand is told by their checkpoints alone
+
+    def log(self, line: str) -> None:
+        """Say something; the next table stands below it."""
+        self.shown = 0
+        self._log(line)
 
     def progress(self) -> str:
         """Where every member stands now, for progress.json once all running ones have a checkpoint there."""
