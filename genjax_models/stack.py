@@ -105,11 +105,16 @@ def over_points(function: Callable[[Any, Any, Any], Any], mesh: Mesh, block: int
 
 
 class Program(NamedTuple):
-    """A compiled function of a stack."""
+    """A compiled function of all points of a stack."""
 
     compiled: Any
     seconds: float  # that tracing and compiling took
     bytes: int  # of memory on each device; 0 where XLA does not say
+
+
+# The programs of all stacks, the newest last: a sweep of a structure that has been swept compiles nothing again.
+_programs: dict[Any, Program] = {}
+KEPT = 64
 
 
 def _key_data(state: TrainState) -> TrainState:
@@ -207,7 +212,6 @@ class Stack:
         )
         self._split = NamedSharding(mesh, PartitionSpec(POINTS))
         self.x = self.share(x)
-        self._programs: dict[Any, Program] = {}
         self._capacity = 0
         self.points: list[int] = []
 
@@ -250,18 +254,24 @@ class Stack:
     def _program(self, function: Callable, x: Any, states: Any, donate: bool = False, **static: Any) -> Program:
         """A function of one point, compiled for all points as they are arranged."""
         block = self._arrangement.members.shape[1]
-        shapes = tuple((v.shape, v.dtype) for v in (x, *jax.tree.leaves((self._seeds, states))))
-        name = (function, shapes, tuple(static.items()))
-        if name not in self._programs:
+        given = x, self._starts(), self._configs, states, self._seeds
+        leaves, structure = jax.tree.flatten(given)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        name = function, tuple(static.items()), self.mesh, block, structure, shapes
+        program = _programs.pop(name, None)
+        if program is None:
             began = time.perf_counter()
             spread = over_points(functools.partial(function, **static), self.mesh, block)
             jitted = jax.jit(
                 lambda x, starts, configs, states, seeds: spread(x, starts, (configs, states, seeds)),
                 donate_argnums=3 if donate else (),
             )
-            compiled = jitted.lower(x, self._starts(), self._configs, states, self._seeds).compile()
-            self._programs[name] = Program(compiled, time.perf_counter() - began, _bytes(compiled))
-        return self._programs[name]
+            compiled = jitted.lower(*given).compile()
+            program = Program(compiled, time.perf_counter() - began, _bytes(compiled))
+        _programs[name] = program
+        while len(_programs) > KEPT:
+            del _programs[next(iter(_programs))]
+        return program
 
     def _starts(self) -> jax.Array:
         return jax.device_put(self._arrangement.starts, self._split)

@@ -101,7 +101,9 @@ def sweep_run(
         groups = group([m.run.config for m in members])
         left = sum(any(members[j].status not in DONE for j in indices) for indices in groups)
         if left:
-            run.log(f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {jax.device_count()}")
+            run.log(
+                f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {jax.device_count()}"
+            )
         for i, indices in enumerate(groups):
             own = [members[j] for j in indices]
             data, _ = prepared[own[0].run.config.data, own[0].run.config.evaluation]

@@ -146,6 +146,7 @@ def test_what_a_point_does_is_traced_once(traces):
 
     def count(points, block):
         jax.clear_caches()
+        stacks._programs.clear()
         traces.clear()
         stack, states, _ = run(block, DEVICES, points)
         stack.measure(states, stack.share(BITS))
@@ -217,6 +218,7 @@ def test_a_trial_that_cannot_pay_is_not_made():
 def test_memory_is_checked_before_anything_runs(monkeypatch):
     """A size of block that does not fit is passed over; where not even one point at a time fits, that is said."""
     monkeypatch.setattr(stacks, "PATIENCE", 0)
+    monkeypatch.setattr(stacks, "_programs", {})
     stack = Stack(CONFIGS, BITS, points_mesh(jax.devices()[:1]))
     stack.arrange(range(5), [0] * 5)
     states = stack.init()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_stack import BITS, CONFIG, bits
 
+from genjax_models import stack as stacks
 from genjax_models.axes import axis, chain, product, zipped
 from genjax_models.data import Arrays, BinarizedMNIST
 from genjax_models.errors import ConfigError, UserError
@@ -118,6 +119,7 @@ def test_traces_count_groups_not_points(traces):
 
     def count(rates):
         jax.clear_caches()
+        stacks._programs.clear()
         traces.clear()
         axes = product(axis("model.latent", (1, 2)), axis(RATE, rates))
         run_sweep(overlay(CONFIG, {"training.num_steps": 3}), axes, data=BITS, block=1)
@@ -126,6 +128,17 @@ def test_traces_count_groups_not_points(traces):
     one = count((1e-2,))
     assert one > 0
     assert count((1e-3, 1e-2, 1e-1)) == one
+
+
+def test_a_structure_that_was_swept_compiles_nothing_again(traces, monkeypatch):
+    """Other numbers and seeds, as many points: the same programs, and the same points come out."""
+    base = overlay(CONFIG, {"training.num_steps": 3})
+    first = run_sweep(base, axis(RATE, (1e-3, 1e-2)), data=BITS, block=1)
+    traces.clear()
+    monkeypatch.setattr(stacks, "over_points", lambda *a: pytest.fail("it compiles"))
+    second = run_sweep(base, axis(RATE, (1e-2, 1e-1)), seeds=2, data=BITS, block=1)
+    assert traces == []
+    assert bits(second.states[0, 0]) == bits(first.states[1])
 
 
 # What is refused.
