@@ -553,7 +553,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted by {error}")
         return 75
     except KeyboardInterrupt:
-        _say("interrupted; what was saved stays. `train` goes on from there, other commands begin again.")
+        _say("interrupted; what was saved stays. `train` and `sweep` go on from there, other commands begin again.")
         return 75
     except OSError as error:
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")

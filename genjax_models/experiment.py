@@ -1,4 +1,4 @@
-"""Runs: training on disk, evaluating and drawing. All side effects start here, in the parts that this file calls.
+"""Runs: training on disk, evaluating and drawing. Its side effects start here, in the parts that this file calls.
 
 A run folder holds config.json, metrics.jsonl, checkpoints/, and at the end samples.png, curves.png and result.json.
 Training the same configuration in the same folder again resumes; nothing in it is overwritten by anything else.

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,13 +79,16 @@ def arrange(steps: Sequence[int], block: int, devices: int, capacity: int = 0) -
     return Arrangement(np.array(filled), np.array(starts + starts[-1:] * (blocks - len(rows)), np.int32), places)
 
 
-def over_points(function: Callable[[Any, Any, Any], Any], mesh: Mesh, block: int) -> Callable[[Any, Any, Any], Any]:
+def over_points(
+    function: Callable[[Any, Any, Any], Any], mesh: Mesh, block: int, at_once: bool = True
+) -> Callable[[Any, Any, Any], Any]:
     """`function(shared, common, point)` over all points of a stack, on all devices of the mesh.
 
     Args:
         function: of one point: what all points share, what a block shares, and the point's own.
         mesh: devices along the axis "points".
         block: points a block.
+        at_once: whether the points of a block run at once; otherwise one after another, in the memory of one.
 
     Returns:
         A function of (shared, common with leaves [blocks, ...], points with leaves [blocks, block, ...]) that gives
@@ -95,7 +99,8 @@ def over_points(function: Callable[[Any, Any, Any], Any], mesh: Mesh, block: int
         if block == 1:  # no vmap: the program of a point alone, bit for bit
             alone = function(shared, common, jax.tree.map(lambda v: v[0], points))
             return jax.tree.map(lambda v: v[None], alone)
-        return jax.vmap(lambda point: function(shared, common, point))(points)
+        over = jax.vmap if at_once else lambda f: functools.partial(jax.lax.map, f)
+        return over(lambda point: function(shared, common, point))(points)
 
     def of_device(shared: Any, common: Any, points: Any) -> Any:
         return jax.lax.map(lambda xs: one_block(shared, *xs), (common, points))
@@ -115,6 +120,7 @@ class Program(NamedTuple):
 # The programs of all stacks, the newest last: a sweep of a structure that has been swept compiles nothing again.
 _programs: dict[Any, Program] = {}
 KEPT = 64
+SETTINGS = ("jax_default_prng_impl", "jax_default_matmul_precision", "jax_debug_nans")  # that change a program
 
 
 def _key_data(state: TrainState) -> TrainState:
@@ -123,6 +129,11 @@ def _key_data(state: TrainState) -> TrainState:
 
 def _typed_key(state: TrainState) -> TrainState:
     return state._replace(key=jax.random.wrap_key_data(state.key))
+
+
+def on_host(state: TrainState) -> TrainState:
+    """The state in numpy's arrays, which take no room on a device."""
+    return _typed_key(jax.tree.map(np.asarray, _key_data(state)))
 
 
 # The programs, of one point (configuration, state, seed). States enter and leave with the key's plain numbers.
@@ -178,9 +189,10 @@ def available_bytes(mesh: Mesh) -> int | None:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         limits.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")))
-    with contextlib.suppress(OSError, ValueError):  # a container's limit, "max" where there is none
+    with contextlib.suppress(OSError, ValueError, KeyError):  # a container's limit, "max" where there is none
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        limits.append(limit - used)
+        counts = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        limits.append(limit - used + int(counts["inactive_file"]) + int(counts["active_file"]))  # files in memory go
     return min(limits) // len(devices) if limits else None
 
 
@@ -212,7 +224,7 @@ class Stack:
         )
         self._split = NamedSharding(mesh, PartitionSpec(POINTS))
         self.x = self.share(x)
-        self._capacity = 0
+        self._capacity, self._block = 0, 0  # of the arrangement that stands
         self.points: list[int] = []
 
     def share(self, x: Any) -> jax.Array:
@@ -221,9 +233,17 @@ class Stack:
 
     def arrange(self, points: Sequence[int], steps: Sequence[int]) -> None:
         """Say which points run from now on, and the step at which each stands."""
-        block = min(self.block, math.ceil(len(points) / self.mesh.size))
+        # Blocks are halved where half would do, and not at every point that leaves, which would compile anew; and where
+        # points at many steps would leave most places to fillers.
+        block, size = self.block, self.mesh.size
+        while block >= 2 * math.ceil(len(points) / size):
+            block = math.ceil(block / 2)
+        while block > 1 and sum(-(-n // block) * block for n in Counter(steps).values()) > 2 * len(points):
+            block = math.ceil(block / 2)
         self.points, self.steps = list(points), list(steps)
-        self._arrangement = arrange(steps, block, self.mesh.size, self._capacity)
+        if block != self._block:
+            self._block, self._capacity = block, 0
+        self._arrangement = arrange(steps, block, size, self._capacity)
         self._capacity = max(self._capacity, len(self._arrangement.starts))
         own = np.array(self.points)
         self._configs, self._seeds = self._place(jax.tree.map(lambda v: v[own], self._all))
@@ -257,11 +277,14 @@ class Stack:
         given = x, self._starts(), self._configs, states, self._seeds
         leaves, structure = jax.tree.flatten(given)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        name = function, tuple(static.items()), self.mesh, block, structure, shapes
+        settings = tuple(getattr(jax.config, setting) for setting in SETTINGS)
+        name = function, tuple(static.items()), self.mesh, block, structure, shapes, settings
         program = _programs.pop(name, None)
         if program is None:
             began = time.perf_counter()
-            spread = over_points(functools.partial(function, **static), self.mesh, block)
+            # An evaluation fills a device by the particles of one point, and takes the memory of one.
+            at_once = function in (_init_point, _advance_point)
+            spread = over_points(functools.partial(function, **static), self.mesh, block, at_once)
             jitted = jax.jit(
                 lambda x, starts, configs, states, seeds: spread(x, starts, (configs, states, seeds)),
                 donate_argnums=3 if donate else (),
@@ -331,7 +354,8 @@ class Stack:
         if have is not None and need - there > MEMORY_SHARE * have:
             raise MemoryShortage(
                 f"{len(self.points)} points need {need / 2**30:.2f} GiB on each of {self.mesh.size} devices, which "
-                f"have {have / 2**30:.2f} GiB free; take fewer points, smaller batches or a smaller model.",
+                f"have {have / 2**30:.2f} GiB free; take fewer points, or let fewer run at a time (a smaller --block, "
+                "halving with slots), or give smaller batches or a smaller model.",
                 need,
             )
         return need

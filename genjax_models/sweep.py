@@ -21,7 +21,7 @@ from genjax_models.data import Dataset
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.experiment import prepare
 from genjax_models.points import Grid, expand
-from genjax_models.stack import POINTS, Choice, Stack
+from genjax_models.stack import POINTS, Choice, MemoryShortage, Stack
 from genjax_models.tables import types
 from genjax_models.train import check_training_data, make_train, program_config
 
@@ -89,6 +89,8 @@ class Sweep:
         """The points of the sweep over a configuration, as `points.expand`."""
         if self.block is not None:
             require_count("block", self.block)
+        if not isinstance(self.halving, SuccessiveHalving | None):
+            raise ConfigError(f"halving: got {self.halving!r}, expected SuccessiveHalving(min_steps=...) or None.")
 
         def check_all(point: Config) -> None:
             check(point)
@@ -125,13 +127,14 @@ def points_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 class SweepResult(NamedTuple):
     """What a sweep returns. Arrays begin with the axes of `grid`: [*grid.shape, ...].
 
-    Where points have other metrics, or fewer steps, than others, what they lack is NaN.
+    Where points have other metrics, or fewer steps, than others, what they lack is NaN; so is what comes after a step
+    that was not finite, where that stops a run.
     """
 
     grid: Grid
     metrics: dict[str, np.ndarray]  # the objective's metrics at every training step, [*shape, num_steps]
     validation: dict[str, np.ndarray]  # its mean metrics on the validation split after the last step, [*shape]
-    nll: np.ndarray  # mean -log p(x) of the test split, nats per example, [*shape]
+    nll: np.ndarray  # mean -log p(x) of the test split under the last parameters, nats per example, [*shape]
     nonfinite: np.ndarray  # steps whose loss or gradient was not finite, [*shape]
     halted: np.ndarray  # points that stopped at such a step, [*shape]
     states: np.ndarray  # the last `TrainState` of every point, an array of objects [*shape], on the host
@@ -202,6 +205,12 @@ class _Row(NamedTuple):
 def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, block: int | None, mesh: Mesh):
     """The choice, and a `_Row` of every configuration, on `data` [N, D] or else a data set."""
     stack = Stack(configs, data if dataset is None else dataset.train, mesh, block or 1)
+    if (room := stack.room()) < len(configs):
+        raise MemoryShortage(
+            f"there is memory for {room} points of {len(configs)} at a time; sweep in a folder, which runs them in "
+            "turns (genjax-models sweep), or give fewer points.",
+            0,
+        )
     stack.arrange(range(len(configs)), [0] * len(configs))
     states = stack.init()
     if block is None:
@@ -213,6 +222,10 @@ def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, bl
         states, metrics = stack.advance(states, stack.stop())
         chunks.append(metrics)
     metrics = jax.tree.map(lambda *v: np.concatenate(v, axis=1), *chunks)
+    taken, halted = stack.peek(states)
+    for i in np.flatnonzero(halted):  # what was computed after it is of parameters that stood still
+        for values in metrics.values():
+            values[i, taken[i] + 1 :] = np.nan
     validation: dict[str, np.ndarray] = {}
     nll = np.full(len(configs), np.nan)
     if dataset is not None:
@@ -220,6 +233,8 @@ def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, bl
         validation = {name: np.asarray(v, np.float64).mean(axis=1) for name, v in measured.items()}
         estimate = stack.log_marginal(states, stack.share(dataset.test), configs[0].evaluation.num_samples)
         nll = -np.asarray(estimate.log_prob, np.float64).mean(axis=1)
+        for values in (nll, *validation.values()):
+            values[halted] = np.nan
     return choice, [
         _Row({name: v[i] for name, v in metrics.items()}, {name: v[i] for name, v in validation.items()}, nll[i], state)
         for i, state in enumerate(stack.take(states))

@@ -94,9 +94,10 @@ def sweep_run(
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
         _resume(run)
-        for member in members:
-            if member.status not in DONE:
-                stack.enter_context(locked(member.run.folder))
+        unfinished = [m for m in members if m.status not in DONE]
+        _allow_open_files(len(unfinished))
+        for member in unfinished:
+            stack.enter_context(locked(member.run.folder))
         signals = stack.enter_context(StopSignals())
         groups = group([m.run.config for m in members])
         left = sum(any(members[j].status not in DONE for j in indices) for indices in groups)
@@ -110,6 +111,18 @@ def sweep_run(
             run_group(run, i, own, data, signals)
         write_reports(run)
     return [m.row() for m in members]
+
+
+def _allow_open_files(number: int) -> None:
+    """Raise the process's limit where it can be raised: every member that is under way holds a lock."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = number + 256
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def create_or_match_sweep(folder: Path, config: Config, sweep: Sweep, points: Sequence[Point]) -> None:
@@ -133,7 +146,9 @@ def create_or_match_sweep(folder: Path, config: Config, sweep: Sweep, points: Se
             number = len(there["points"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is damaged ({error}); give another --run-dir.") from None
-        if changed := [name for name in {**document, **there} if document.get(name) != there.get(name)]:
+        # The axes tell a reader where the points came from; the same points may be written in many ways.
+        names = {**document, **there}.keys() - {"axes", "seeds"}
+        if changed := sorted(name for name in names if document.get(name) != there.get(name)):
             raise RunError(
                 f"{folder} holds another sweep: {', '.join(changed)} differ ({number} points then, {len(points)} now). "
                 "Give another --run-dir."

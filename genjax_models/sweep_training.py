@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from genjax_models import checkpoints, sweep_report
@@ -17,10 +18,17 @@ from genjax_models.core import TrainState
 from genjax_models.data import Dataset
 from genjax_models.errors import ConfigError, RunError, require_count
 from genjax_models.experiment import Clock, Interrupted, Record, StopSignals, write_result
-from genjax_models.measuring import Log, abstract_state, chosen_parameters, test_figures, test_p_star
+from genjax_models.measuring import (
+    Log,
+    abstract_state,
+    chosen_parameters,
+    evaluated_parameters,
+    test_figures,
+    test_p_star,
+)
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, write_whole
-from genjax_models.stack import Stack
+from genjax_models.stack import Stack, on_host
 from genjax_models.sweep import Sweep, points_mesh
 
 CHOICES, PROGRESS, MEMBERS = "choices.json", "progress.json", "members"
@@ -132,10 +140,10 @@ class _Training:
         self.validation = stack.share(data.validation)
         self.total = stack.training.num_steps
         self.position = {m.index: i for i, m in enumerate(members)}
+        self.metric = f"validation_{members[0].run.config.evaluation.best_by}"
         self.running: list[Member] = []
         self.states: Any = None  # of those that run, on the devices
         self.saving: Future | None = None
-        self.chosen = False  # whether the size of block is
 
     def run_all(self) -> None:
         halving, every = self.run.sweep.halving, self.stack.training.evaluate_every
@@ -194,7 +202,7 @@ class _Training:
         member.step = found.step
         member.record = Record(member.run, found.step, found.pending, self.run.clock)
         member.metrics |= member.validated()
-        return checkpoints.restore(found.path, abstract_state(member.run))
+        return on_host(checkpoints.restore(found.path, abstract_state(member.run)))
 
     def _note_rungs(self, member: Member) -> None:
         """Enter a member at the rungs that it has passed: alone, or before the list of them was lost."""
@@ -203,7 +211,7 @@ class _Training:
         for row in member.noted():
             if row["step"] in rungs and row["step"] < member.step:
                 reached = self.run.rungs.setdefault(f"{self.number}/{row['step']}", {})
-                reached.setdefault(str(member.index), row.get(self.run.metric))
+                reached.setdefault(str(member.index), row.get(self.metric))
 
     def _enter(self, entering: list[tuple[Member, TrainState | None]]) -> None:
         """Give free slots to members, which begin where they have no state."""
@@ -250,9 +258,7 @@ class _Training:
                 states = self._host_states()
                 self.stack.set_block(block)
                 self._arrange(states)
-            if not self.chosen:
-                self.stack.require_memory(self.states)
-        self.chosen = True
+            self.stack.require_memory(self.states)
 
     def _chunk(self) -> None:
         """One chunk of all running members; evaluation, checkpoints and halving where it ends."""
@@ -332,7 +338,7 @@ class _Training:
             reached = self.run.rungs.setdefault(f"{self.number}/{step}", {})
             # One that fell back behind a damaged checkpoint has been judged here before.
             arrived = [m for m in due if m.step == step and str(m.index) not in reached]
-            reached |= {str(m.index): m.metrics.get(self.run.metric) for m in arrived}
+            reached |= {str(m.index): m.metrics.get(self.metric) for m in arrived}
             cost = {name: math.inf if metric is None else -metric for name, metric in reached.items()}
             order = sorted(cost, key=lambda name: (cost[name], int(name)))
             keep = set(order[: math.ceil(len(order) / halving.reduction)])
@@ -340,7 +346,7 @@ class _Training:
                 if str(member.index) not in keep:
                     rank = order.index(str(member.index)) + 1
                     member.status = "halted"
-                    member.note = f"step {step}: {self.run.metric} is number {rank} of {len(order)} that came so far"
+                    member.note = f"step {step}: {self.metric} is number {rank} of {len(order)} that came so far"
 
 
 def _noted_choices(path: Path, log: Log) -> dict:
@@ -361,23 +367,41 @@ def _finish_group(run: SweepRun, members: list[Member], data: Dataset, stack: St
     if not done:
         return
     run.log(f"evaluating {len(done)} members on the test split")
-    chosen = [chosen_parameters(m.run, run.log) for m, _ in done]
+    x, room = stack.share(data.test), stack.room()
     stack.set_block(1)
     position = {m.index: i for i, m in enumerate(members)}
+    for first in range(0, len(done), room):
+        _finish(run, done[first : first + room], position, data, x, stack)
+    write_whole(run.folder / PROGRESS, run.progress())
+    run.show()
+
+
+def _finish(
+    run: SweepRun,
+    done: list[tuple[Member, TrainState]],
+    position: dict[int, int],
+    data: Dataset,
+    x: jax.Array,
+    stack: Stack,
+) -> None:
+    """Evaluate and draw as many members as there is room for; `x` is the test split on the devices."""
+    chosen = []
+    for member, _ in done:
+        state, _, checkpoint = chosen_parameters(member.run, run.log)
+        chosen.append((on_host(state), checkpoint))
     stack.arrange([position[m.index] for m, _ in done], [m.step for m, _ in done])
-    states, x = stack.put([state for state, _, _ in chosen]), stack.share(data.test)
+    states = stack.put([state for state, _ in chosen])
     num_samples = done[0][0].run.config.evaluation.num_samples
     bounds = stack.measure(states, x, stream=1)["bound"]
     estimate = stack.log_marginal(states, x, num_samples)
-    for i, ((member, last), (_, params, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
+    for i, ((member, last), (state, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
+        params = evaluated_parameters(state)
         p_star = test_p_star(member.run, params, data.test, num_samples)
         tested = test_figures(bounds[i], estimate.log_prob[i], estimate.standard_error[i], num_samples, p_star)
         rows = member.record.metrics.rows
         result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock)
         member.status, member.state = "finished", None
         member.metrics |= figures(result)
-    write_whole(run.folder / PROGRESS, run.progress())
-    run.show()
 
 
 def figures(result: dict) -> dict[str, float | None]:

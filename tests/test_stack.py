@@ -177,6 +177,19 @@ def test_points_at_different_steps(alone):
     assert bits(stack.take(states)[1]) == bits(alone[2][0])
 
 
+def test_fillers_do_not_outnumber_the_points():
+    """Points at six steps share no large blocks; one that leaves compiles nothing again, half of them do."""
+    stack = Stack([CONFIGS[0]] * 64, BITS, points_mesh(jax.devices()[:1]), 64)
+    for points, steps, shape in [
+        (64, [0] * 64, (1, 64)),
+        (63, [0] * 63, (1, 64)),
+        (32, [0] * 32, (1, 32)),
+        (64, [10 * (i % 6) for i in range(64)], (6, 16)),
+    ]:
+        stack.arrange(range(points), steps)
+        assert stack._arrangement.members.shape == shape
+
+
 def test_evaluations_are_those_of_a_run_alone(alone):
     """log p(x) of every point and example, under the moving average, by the evaluation's own key."""
     from genjax_models.measuring import evaluation_key

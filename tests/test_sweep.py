@@ -78,6 +78,8 @@ def test_a_point_that_diverges_stops_and_its_neighbours_go_on():
     assert result.halted.tolist() == [False, True, False]
     assert result.nonfinite.tolist() == [0, 1, 0]
     assert result.states[1].step < 30
+    assert [np.isnan(row).all() for row in result.metrics["bound"][:, 2:]] == [False, True, False]  # it stood still
+    assert not np.isnan(result.metrics["bound"][:, 0]).any()
     for i, rate in ((0, 1e-2), (2, 1e-3)):
         assert bits(result.states[i]) == bits(alone({RATE: rate})[0])
 
@@ -185,6 +187,18 @@ def test_points_that_cannot_be_built_are_named(monkeypatch):
 def test_impossible_halving_is_refused(halving, said):
     with pytest.raises(ConfigError, match=said):
         Sweep(axis(RATE, (1.0, 2.0)), halving=halving).expand(CONFIG, lambda config: None)
+
+
+def test_points_that_there_is_no_room_for_are_refused(monkeypatch):
+    monkeypatch.setattr(stacks, "available_bytes", lambda mesh: 1)
+    monkeypatch.setattr(stacks.Stack, "init", lambda self: pytest.fail("it ran"))
+    with pytest.raises(UserError, match="memory for 1 points of 2 at a time"):
+        run_sweep(CONFIG, axis(RATE, (1.0, 2.0)), data=BITS, devices=jax.devices()[:1])
+
+
+def test_halving_of_another_type_is_refused():
+    with pytest.raises(ConfigError, match=r"halving: got \{'min_steps': 10\}"):
+        Sweep(axis(RATE, (1.0, 2.0)), halving={"min_steps": 10}).expand(CONFIG, lambda config: None)
 
 
 def test_fields_with_their_values_are_a_product():

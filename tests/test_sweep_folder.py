@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
-from genjax_models.axes import axis, product
+from genjax_models.axes import axis, chain, product, zipped
 from genjax_models.cli import load_file
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays
@@ -331,11 +331,22 @@ def test_a_member_without_its_result_is_evaluated_again(finished, copy, data_dir
     assert contents(members(copy)[0]) == before
 
 
+def test_the_same_points_in_other_words_are_the_same_sweep(copy, data_dir):
+    """However the axes are written: the points are what counts."""
+    before = contents(copy)
+    pairs = chain(
+        *(zipped(axis("optimizer.learning_rate", (rate,) * 2), axis("seed", (3, 4))) for rate in (1e-3, 1e-2))
+    )
+    rows = sweep_run(CONFIG, Sweep(pairs, block=1), copy, data_dir, log=Log())
+    assert [row.status for row in rows] == ["finished"] * 4
+    assert contents(copy) == before
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"axes": axis("optimizer.learning_rate", (1e-3, 2e-2))}, "axes, points differ"),
-        ({"seeds": 3}, r"seeds, points differ \(4 points then, 6 now\)"),
+        ({"axes": axis("optimizer.learning_rate", (1e-3, 2e-2))}, "points differ"),
+        ({"seeds": 3}, r"points differ \(4 points then, 6 now\)"),
         ({"block": 2}, "block differ"),
         ({"halving": SuccessiveHalving(10)}, "halving differ"),
         ({}, "config differ"),
