@@ -22,6 +22,7 @@ BENCHMARKS = (
     "cold_start",
     "evaluation_memory",
     "sweep_points",
+    "sweep_accelerator",
 )
 
 
