@@ -17,8 +17,9 @@ from genjax_models.core import Batch, Key, LatentVariableModel, Objective, Param
 from genjax_models.data import binarize, evaluation_subset
 from genjax_models.errors import ConfigError, ModelError, RunError, UserError, nearest, require_count
 from genjax_models.evaluation import gradient_statistics
-from genjax_models.experiment import Log, load_data
+from genjax_models.measuring import Log
 from genjax_models.objectives import OBJECTIVES, Sum
+from genjax_models.preparation import load_data
 from genjax_models.run_folder import Run, open_run
 from genjax_models.train import EVALUATION, InitState, Step, make_train
 

@@ -6,7 +6,6 @@ Training the same configuration in the same folder again resumes; nothing in it 
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import os
@@ -14,20 +13,18 @@ import platform
 import signal
 import sys
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import checkpoints
-from genjax_models.config import Config, DataConfig, Distribution, validate
+from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset
-from genjax_models.errors import ConfigError, DataError, RunError, UserError, nearest
+from genjax_models.errors import RunError, UserError
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
     COMPLETIONS,
@@ -38,17 +35,16 @@ from genjax_models.measuring import (
     draw_completions,
     evaluated_parameters,
     evaluation_key,
-    example_metrics,
     mean_and_error,
     measure,
     sample_images,
     test,
 )
+from genjax_models.preparation import load_data, log_kind_of_data, prepare
 from genjax_models.run_folder import (
     EVALUATIONS,
     METRICS,
     RESULT,
-    DataSpec,
     Metrics,
     Run,
     as_json,
@@ -57,7 +53,7 @@ from genjax_models.run_folder import (
     open_run,
     write_whole,
 )
-from genjax_models.train import Train, check_training_data, make_train, next_stop, program_config
+from genjax_models.train import Train, next_stop, program_config
 
 
 class Interrupted(Exception):
@@ -66,44 +62,6 @@ class Interrupted(Exception):
 
 class NonFinite(Exception):
     """A step was not finite and the policy is to stop; the message says where, and what survives."""
-
-
-def load_data(
-    config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
-) -> tuple[Dataset, DataSpec]:
-    """The configured data, its held-out splits cut to what is evaluated, and what identifies the whole of it.
-
-    Args:
-        config: the configuration.
-        data_dir: where data files lie; None for the environment's or the default folder.
-        read: data sets that were read before, to which this one is added; for many configurations.
-
-    Raises:
-        DataError: data that cannot be read, or values that the likelihood is not defined on.
-    """
-    read = {} if read is None else read
-    data = read[config.data] if config.data in read else read.setdefault(config.data, config.data.load(data_dir))
-    if data.dynamic != config.data.dynamic:
-        raise DataError(
-            f"{type(config.data).__name__}: dynamic is {config.data.dynamic}, but its data say {data.dynamic}; its "
-            "property `dynamic` must tell whether every step binarizes anew."
-        )
-    wanted = config.model.data_support
-    if wanted == "unit" and data.support == "real":
-        values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
-        raise DataError(
-            f"{type(config.data).__name__} holds values from {values.min():g} to {values.max():g}, but "
-            f"{type(config.model).__name__} has a Bernoulli likelihood, for values in [0, 1]: scale the data to that, "
-            "or use a model with a gaussian likelihood (VAE(likelihood='gaussian'))."
-        )
-    splits = (data.train, data.validation, data.test)
-    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), splits, 0)
-    shape = None if data.image_shape is None else tuple(data.image_shape)
-    measured = data._replace(
-        validation=evaluation_subset(data.validation, config.evaluation.validation_examples),
-        test=evaluation_subset(data.test, config.evaluation.test_examples),
-    )
-    return measured, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
 
 
 class StopSignals:
@@ -212,46 +170,6 @@ def train_run(
         state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
         signals.at_once = True  # all steps are saved: there is nothing to finish first
         return _finish(run, state, data, rows, clock, log)
-
-
-def prepare(
-    config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
-) -> tuple[Train, Dataset, DataSpec]:
-    """The training function and the data of a configuration, checked before there is a folder.
-
-    Args:
-        config, data_dir, read: as for `load_data`.
-
-    Raises:
-        UserError: a configuration or data that cannot be used; the mended one must not find a folder of this one.
-    """
-    train = make_train(config)
-    data, spec = load_data(config, data_dir, read)
-    _check_best_by(config, train, spec)
-    if config.evaluation.distribution == "p_star":
-        check_p_star(config, spec.visible, "evaluation.distribution")
-    check_training_data(config, data.train)
-    return train, data, spec
-
-
-def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
-    """Say it where figures of a Bernoulli likelihood are no log-probabilities."""
-    if data.support == "unit" and config.model.data_support == "unit":
-        log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
-
-
-def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
-    """Raise ConfigError unless the objective reports the metric that checkpoints are chosen by."""
-    name, visible = config.evaluation.best_by, spec.visible
-    if name == "bound":  # every objective reports it
-        return
-    state = train.shapes(config, jax.ShapeDtypeStruct((config.training.batch_size, visible), jnp.float32))
-    x = jax.ShapeDtypeStruct((1, visible), jnp.float32)
-    known = example_metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=visible)
-    if name not in known:
-        raise ConfigError(
-            f"evaluation.best_by: got {name!r}, which this objective does not report.{nearest(name, known)}"
-        )
 
 
 class Clock:

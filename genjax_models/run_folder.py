@@ -132,21 +132,24 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def read_metrics(path: Path, step: int) -> list[dict]:
+    """The lines of a metrics.jsonl up to a step; none where there is no file."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
+            rows.append(json.loads(line))
+    return [row for row in rows if row["step"] <= step]
+
+
 class Metrics:
     """metrics.jsonl: one line an evaluation, in order of steps."""
 
     def __init__(self, path: Path, step: int):
         """Read the lines up to a step; those after it belong to steps that will be taken again."""
         self.path = path
-        self.rows: list[dict] = []
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
-                row = json.loads(line)
-                if row["step"] <= step:
-                    self.rows.append(row)
+        self.rows = read_metrics(path, step)
         kept = "".join(json.dumps(row) + "\n" for row in self.rows)
-        if kept != text:
+        if path.exists() and kept != path.read_text(encoding="utf-8"):
             write_whole(path, kept)
 
     def add(self, row: dict) -> None:

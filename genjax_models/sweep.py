@@ -19,8 +19,8 @@ from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
 from genjax_models.data import Dataset
 from genjax_models.errors import ConfigError, require_count
-from genjax_models.experiment import prepare
 from genjax_models.points import Grid, expand
+from genjax_models.preparation import prepare
 from genjax_models.stack import POINTS, Choice, MemoryShortage, Stack
 from genjax_models.tables import types
 from genjax_models.train import check_training_data, make_train, program_config

@@ -18,11 +18,12 @@ from genjax_models import sweep_report
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset
 from genjax_models.errors import RunError
-from genjax_models.experiment import StopSignals, log_kind_of_data, prepare
+from genjax_models.experiment import StopSignals
 from genjax_models.labels import point_label
 from genjax_models.measuring import Log
 from genjax_models.overlay import to_json
 from genjax_models.points import Point, overrides_to_json
+from genjax_models.preparation import log_kind_of_data, prepare
 from genjax_models.run_folder import (
     CONFIG,
     RESULT,

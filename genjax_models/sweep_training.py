@@ -27,7 +27,7 @@ from genjax_models.measuring import (
     test_p_star,
 )
 from genjax_models.points import Point
-from genjax_models.run_folder import METRICS, Run, as_json, write_whole
+from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
 from genjax_models.stack import Stack, on_host
 from genjax_models.sweep import Sweep, points_mesh
 
@@ -51,11 +51,7 @@ class Member:
 
     def noted(self) -> list[dict]:
         """The lines of metrics.jsonl up to its step."""
-        rows, path = [], self.run.folder / METRICS
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
-                rows.append(json.loads(line))
-        return [row for row in rows if row["step"] <= self.step]
+        return read_metrics(self.run.folder / METRICS, self.step)
 
     def validated(self) -> dict[str, float | None]:
         """The validation metrics that were noted last."""
@@ -207,9 +203,10 @@ class _Training:
     def _note_rungs(self, member: Member) -> None:
         """Enter a member at the rungs that it has passed: alone, or before the list of them was lost."""
         halving = self.run.sweep.halving
-        rungs = halving.rungs(self.total) if halving else []
+        if halving is None:
+            return
         for row in member.noted():
-            if row["step"] in rungs and row["step"] < member.step:
+            if row["step"] in halving.rungs(self.total) and row["step"] < member.step:
                 reached = self.run.rungs.setdefault(f"{self.number}/{row['step']}", {})
                 reached.setdefault(str(member.index), row.get(self.metric))
 

@@ -1,7 +1,6 @@
 """Runs on disk: what stands in the folder, and that a run cut short anywhere ends as if it had been left alone."""
 
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from runs import Log, contents, last_state, read_json, read_lines
 from toys import worst
 
 from genjax_models import checkpoints, experiment, run_folder
@@ -52,16 +52,6 @@ def data_dir(tmp_path_factory) -> str:
     return str(folder)
 
 
-class Log(list):
-    """Collects the lines a run logs."""
-
-    def __call__(self, line: str) -> None:
-        self.append(line)
-
-    def __str__(self) -> str:
-        return "\n".join(self)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, data_dir) -> Path:
     """A run left alone to its end; tests read it, or work on a copy."""
@@ -73,30 +63,6 @@ def finished(tmp_path_factory, data_dir) -> Path:
 @pytest.fixture
 def copy(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def read_json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def contents(folder: Path) -> dict:
-    """Every file with its content and the time it was written."""
-    files = (p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
-
-
-def last_state(folder: Path):
-    """The bytes of every array of the newest checkpoint."""
-    run = open_run(folder)
-    x = jax.ShapeDtypeStruct((run.config.training.batch_size, run.data.visible), jnp.float32)
-    like = make_train(run.config).shapes(run.config, x)
-    state = checkpoints.restore(checkpoints.paths(run.checkpoints)[-1], like)
-    plain = state._replace(key=jax.random.key_data(state.key))
-    return jax.tree.map(lambda v: np.asarray(v).tobytes(), plain)
 
 
 def outcome(folder: Path) -> tuple:

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from runs import Log, contents, last_state, read_json, read_lines
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
 from genjax_models.axes import axis, chain, product, zipped
@@ -33,7 +33,6 @@ from genjax_models.run_folder import open_run
 from genjax_models.stack import Stack
 from genjax_models.sweep import SuccessiveHalving, Sweep
 from genjax_models.sweep_folder import sweep_run
-from genjax_models.train import make_train, program_config
 
 CONFIG = Config(
     model=VAE(latent=2, encoder_hidden=(4,), decoder_hidden=(4,)),
@@ -50,21 +49,6 @@ HUGE = 1e30  # a learning rate that spoils the parameters in the first step
 BITS = (np.random.RandomState(0).uniform(size=(60, 2, 3)) < 0.4).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _shared_programs():
-    """Stacks of one structure share their compiled programs, which another start of a sweep compiles again."""
-    found, init = {}, Stack.__init__
-
-    def shared(self, configs, x, mesh, block=1):
-        init(self, configs, x, mesh, block)
-        structure = jax.tree.structure(program_config(configs[0]))
-        self._programs = found.setdefault((structure, x.shape, mesh), {})
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stack, "__init__", shared)
-        yield
-
-
 @pytest.fixture
 def plain(monkeypatch):
     """No curves are drawn, which take longer than all the rest."""
@@ -77,16 +61,6 @@ def data_dir(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("data")
     np.save(folder / "bits.npy", BITS)
     return str(folder)
-
-
-class Log(list):
-    """Collects the lines that a sweep logs."""
-
-    def __call__(self, line: str) -> None:
-        self.append(line)
-
-    def __str__(self) -> str:
-        return "\n".join(self)
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +90,9 @@ def solo(tmp_path_factory, data_dir):
     return lambda overrides: trained(tuple(overrides.items()))
 
 
-def read_json(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def read_csv(path: Path) -> list[dict]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def contents(folder: Path) -> dict:
-    """Every file with its content and the time it was written."""
-    files = (p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
 
 def members(folder: Path) -> list[Path]:
@@ -146,20 +106,10 @@ def rows_of(folder: Path) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
-def state_of(folder: Path):
-    """The bytes of every array of the newest checkpoint."""
-    run = open_run(folder)
-    x = jax.ShapeDtypeStruct((run.config.training.batch_size, run.data.visible), np.float32)
-    like = make_train(run.config).shapes(run.config, x)
-    state = checkpoints.restore(checkpoints.paths(run.checkpoints)[-1], like)
-    plain = state._replace(key=jax.random.key_data(state.key))
-    return jax.tree.map(lambda v: np.asarray(v).tobytes(), plain)
-
-
 def outcome(folder: Path) -> tuple:
     """All of a run that must not depend on how it came about: state, metrics, result and samples, but no seconds."""
     result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return state_of(folder), rows_of(folder), result, (folder / "samples.png").read_bytes()
+    return last_state(folder), rows_of(folder), result, (folder / "samples.png").read_bytes()
 
 
 def table(folder: Path) -> list[dict]:
@@ -174,7 +124,7 @@ def whole(folder: Path) -> tuple:
     ends = [
         outcome(m)
         if (m / "result.json").exists()
-        else (checkpoints.paths(m / "checkpoints") and state_of(m), rows_of(m))
+        else (checkpoints.paths(m / "checkpoints") and last_state(m), rows_of(m))
         for m in members(folder)
     ]
     return ends, table(folder), read_json(folder / "progress.json")["rungs"]

@@ -90,6 +90,12 @@ def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Bat
     return jax.tree.map(lambda v: v.reshape(size, num_particles), terms)
 
 
+def log_posterior(model: LatentVariableModel, params: Params, z: Latents, batch: Batch):
+    """log q(z | x) by groups, leaves [B, K], of particles z with leaves [B, K, ...]."""
+    score = functools.partial(model.log_posterior, params)
+    return jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context)
+
+
 def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
     """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
     z, log_q = propose(model, params, key, batch, num_particles)
@@ -102,8 +108,7 @@ def held_particles(model: LatentVariableModel, params: Params, key: Key, batch: 
     if model.reparameterized:
         # The terms of `propose` follow the moving z; with z held fixed they are scored again.
         z = jax.lax.stop_gradient(z)
-        score = functools.partial(model.log_posterior, params)
-        log_q = jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context)
+        log_q = log_posterior(model, params, z, batch)
     return z, log_q
 
 

@@ -1,7 +1,6 @@
 """The doubly reparameterized gradient of the importance weighted bound."""
 
 import dataclasses
-import functools
 from typing import Any, ClassVar
 
 import jax
@@ -10,7 +9,14 @@ import jax.numpy as jnp
 from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import require_count
-from genjax_models.objectives.common import log_joint, loss_of, owns_nothing, propose, require_reparameterized
+from genjax_models.objectives.common import (
+    log_joint,
+    log_posterior,
+    loss_of,
+    owns_nothing,
+    propose,
+    require_reparameterized,
+)
 from genjax_models.objectives.particles import importance_weighted_bound
 
 
@@ -25,8 +31,7 @@ class DReGLoss:
         params, batch = trainable.model, as_batch(batch)
         still = jax.lax.stop_gradient(params)
         z, _ = propose(self.model, params, key, batch, self.num_particles)
-        score = functools.partial(self.model.log_posterior, still)
-        log_q = total(jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context))
+        log_q = total(log_posterior(self.model, still, z, batch))
         log_p = total(log_joint(self.model, still, z, batch))  # along z alone
         own = total(log_joint(self.model, params, jax.lax.stop_gradient(z), batch))  # by its parameters alone
         a = jax.vmap(importance_weighted_bound)(*jax.lax.stop_gradient((log_p, log_q)))
