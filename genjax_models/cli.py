@@ -324,8 +324,9 @@ def _figure(mean: float | None, error: float | None) -> str:
 def _summary(result: dict) -> str:
     bound = _figure(result["test_bound"], result["test_bound_standard_error"])
     nll = _figure(result["test_nll"], result["test_nll_standard_error"])
+    samples = "exact" if result["test_nll_samples"] is None else f"{result['test_nll_samples']} samples"
     summary = (
-        f"test bound {bound}, test NLL {nll} nats per example ({result['test_nll_samples']} samples, "
+        f"test bound {bound}, test NLL {nll} nats per example ({samples}, "
         f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
     if "log_z" in result:

@@ -90,6 +90,8 @@ class LikelihoodModel(NamedTuple):
     init: Callable[..., Params]  # (key, x, c) -> params
     sample: Callable[..., X]  # (params, key, c) -> x
     log_prob: Callable[..., Scalar]  # (params, x, c) -> log p(x)
+    # Binary units in an order. (params, x, c) -> the logit of every unit given those before it, [D], as x has them.
+    conditional_logits: Callable[..., X] | None = None
 
 
 class ImplicitModel(NamedTuple):

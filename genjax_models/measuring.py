@@ -14,13 +14,15 @@ import numpy as np
 
 from genjax_models import checkpoints
 from genjax_models.config import Config
-from genjax_models.core import LatentVariableModel, Params, Trainable, TrainState
+from genjax_models.core import LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
+    LogMarginal,
     LogZSquared,
     inpaint,
     log_marginal,
     log_p_star,
+    log_prob,
     log_z_squared,
     objective_metrics,
     sample_p_star,
@@ -52,8 +54,13 @@ def example_metrics(config: Config, state: TrainState, params: Params, key, x, v
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
-def example_log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int):
-    return log_marginal(config.model.build(visible), params, key, x, num_samples)
+def example_log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int) -> LogMarginal:
+    """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form."""
+    model = config.model.build(visible)
+    if isinstance(model, LikelihoodModel):
+        exact = log_prob(model, params, x)
+        return LogMarginal(exact, jnp.zeros_like(exact), jnp.full_like(exact, jnp.inf))
+    return log_marginal(model, params, key, x, num_samples)
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num"))
@@ -62,6 +69,8 @@ def draw_expectations(config: Config, params: Params, key, visible: int, num: in
     model = config.model.build(visible)
 
     def one(key):
+        if not isinstance(model, LatentVariableModel):
+            return model.sample(params, key, ())
         z, x = model.sample_joint(params, key, ())
         return x if model.decode is None else model.decode(params, z, ())
 
@@ -161,11 +170,17 @@ def test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_sam
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
     estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
     p_star = test_p_star(run, params, x_test, num_samples)
-    return test_figures(bounds, estimate.log_prob, estimate.standard_error, num_samples, p_star)
+    return test_figures(run.config, bounds, estimate.log_prob, estimate.standard_error, num_samples, p_star)
 
 
-def test_figures(bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, p_star: dict) -> dict:
-    """What is said of the test split, from values of every example, each [N], and the figures of p*, if any."""
+def test_figures(
+    config: Config, bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, p_star: dict
+) -> dict:
+    """What is said of the test split, from values of every example, each [N], and the figures of p*, if any.
+
+    An exact log p(x) has no number of samples: None.
+    """
+    sampled = config.model.capability == "LatentVariableModel"
     bound, bound_error = mean_and_error(bounds)
     nll, nll_error = mean_and_error(-np.asarray(log_prob))
     return {
@@ -173,7 +188,7 @@ def test_figures(bounds: Any, log_prob: Any, standard_error: Any, num_samples: i
         "test_bound_standard_error": bound_error,
         "test_nll": nll,
         "test_nll_standard_error": nll_error,
-        "test_nll_samples": num_samples,
+        "test_nll_samples": num_samples if sampled else None,
         "test_nll_mean_estimator_error": number(np.mean(np.asarray(standard_error))),
         **p_star,
         "test_examples": len(bounds),

@@ -394,7 +394,8 @@ def _finish(
     for i, ((member, last), (state, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
         params = evaluated_parameters(state)
         p_star = test_p_star(member.run, params, data.test, num_samples)
-        tested = test_figures(bounds[i], estimate.log_prob[i], estimate.standard_error[i], num_samples, p_star)
+        log_prob, error = estimate.log_prob[i], estimate.standard_error[i]
+        tested = test_figures(member.run.config, bounds[i], log_prob, error, num_samples, p_star)
         rows = member.record.metrics.rows
         result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock)
         member.status, member.state = "finished", None

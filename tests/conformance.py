@@ -11,10 +11,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.stats
 
 from genjax_models.config import ModelConfig, ObjectiveConfig
-from genjax_models.core import total
-from genjax_models.models import DARN, VAE, HelmholtzMachine, SigmoidBeliefNetwork, UnlayeredBeliefNetwork
+from genjax_models.core import LatentVariableModel, LikelihoodModel, total
+from genjax_models.models import (
+    DARN,
+    FVSBN,
+    MADE,
+    NADE,
+    VAE,
+    HelmholtzMachine,
+    SigmoidBeliefNetwork,
+    UnlayeredBeliefNetwork,
+)
 from genjax_models.objectives import (
     ARM,
     ELBO,
@@ -27,6 +37,7 @@ from genjax_models.objectives import (
     Concrete,
     DisARM,
     DReG,
+    MaximumLikelihood,
     MeanField,
     MuProp,
     Part,
@@ -88,6 +99,17 @@ MODELS: dict[str, list[Small]] = {
     ],
 }
 
+LIKELIHOOD_MODELS: dict[str, list[Small]] = {
+    "fvsbn": [Small(FVSBN(), 4), Small(FVSBN(order=(2, 0, 3, 1)), 4)],
+    "nade": [Small(NADE(hidden=3), 4), Small(NADE(hidden=2, order=5), 4), Small(NADE(hidden=1), 1)],
+    "made": [
+        Small(MADE(hidden=(6,)), 4),
+        Small(MADE(hidden=(5, 7), activation="tanh", direct=True, order=3, mask_seed=1), 4),
+        Small(MADE(hidden=(), order=(3, 2, 1, 0)), 4),
+        Small(MADE(hidden=(2,)), 1),
+    ],
+}
+
 OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "elbo": [ELBO(num_particles=2, beta=Linear())],
     "iwae": [IWAE(num_particles=2)],
@@ -111,6 +133,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "muprop": [MuProp()],
     "rebar": [REBAR()],
     "relax": [RELAX(network=Neural(hidden=(2,)))],
+    "maximum_likelihood": [MaximumLikelihood()],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
@@ -137,6 +160,10 @@ def fits(objective: ObjectiveConfig, model: Any) -> bool:
     """Whether the objective, or every part of it, is to build on the model."""
     if isinstance(objective, Sum):
         return all(fits(part.objective, model) for part in objective.parts)
+    if isinstance(objective, MaximumLikelihood):
+        return isinstance(model, LikelihoodModel)
+    if not isinstance(model, LatentVariableModel):
+        return False
     if isinstance(objective, NVIL):
         return model.layered or not objective.local
     return NEEDS.get(type(objective), lambda model: True)(model)
@@ -175,6 +202,19 @@ def cells(binary: bool, units: int) -> Cells:
     step = 0.08
     grid = (np.arange(-300, 300) + 0.5) * step  # midpoints, so that no point lies on an edge
     return Cells(grid[:, None], np.full(len(grid), step), np.searchsorted(EDGES, grid))
+
+
+def assert_frequencies(cells, density, drawn):
+    """Pearson's chi-square of the counts of cells against their probabilities, at a fixed key."""
+    expected = np.bincount(cells, density) * len(drawn)
+    counts = np.bincount(drawn, minlength=len(expected))
+    rare = expected < 8
+    expected, counts = (np.append(v[~rare], v[rare].sum()) for v in (expected, counts))
+    keep = expected > 1e-6 * len(drawn)
+    assert counts[~keep].sum() == 0
+    result = scipy.stats.chisquare(counts[keep], expected[keep] * counts.sum() / expected[keep].sum())
+    assert keep.sum() > 1
+    assert result.pvalue > 1e-3
 
 
 class Solved(NamedTuple):

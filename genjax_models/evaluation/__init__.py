@@ -18,6 +18,7 @@ from genjax_models.evaluation.gradients import (
     exact_gradient,
     gradient_statistics,
 )
+from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "inpaint",
     "log_marginal",
     "log_p_star",
+    "log_prob",
     "log_z_squared",
     "objective_metrics",
     "sample_p_star",

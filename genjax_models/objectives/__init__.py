@@ -5,6 +5,7 @@ from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.dreg import DReG, dreg
+from genjax_models.objectives.maximum_likelihood import MaximumLikelihood, maximum_likelihood
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
 from genjax_models.objectives.muprop import MuProp, muprop
 from genjax_models.objectives.nvil import NVIL, nvil
@@ -35,6 +36,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "muprop": MuProp,
     "rebar": REBAR,
     "relax": RELAX,
+    "maximum_likelihood": MaximumLikelihood,
     "weighted_sum": Sum,
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "Concrete",
     "DReG",
     "DisARM",
+    "MaximumLikelihood",
     "MeanField",
     "MuProp",
     "Part",
@@ -68,6 +71,7 @@ __all__ = [
     "elbo",
     "from_loss",
     "iwae",
+    "maximum_likelihood",
     "mean_field",
     "mean_field_bound",
     "mean_field_bound_at",
