@@ -23,9 +23,8 @@ Shabanian, Fischer and Bengio 2016):
 None reaches the paper's figure. On mushrooms 10.67 was had by four layers of 100-70-50-25, K = 10, a learning rate of
 1e-2, a decay of 1e-3 and 15,000 steps; by the six layers here in 40,000 steps 10.50 with K = 10, 3e-3 and 1e-4, 10.29
 with K = 10, 1e-2 and 1e-3, and 10.16 with K = 30, 3e-2 and 5e-3. On adult a learning rate of 1e-2 and a decay of 3e-4
-were no better (14.29). On dna the train bound is far above the validation bound, so more decay is worth a trial: with
-K = 30, a learning rate of 1e-2 and a decay of 0.1 the validation bound was 1.0 higher after 10,000 steps, but that
-run was not evaluated.
+were no better (14.29). On dna K = 30, a learning rate of 1e-2, a decay of 0.1 and 10,000 steps gave
+92.89 +- 0.26, with 91.91 under p itself, in 36 minutes.
 """
 
 from genjax_models.config import Config, Evaluation, Training
