@@ -220,6 +220,8 @@ BESIDE = {
     "recognition": {"layers": (3, 2)},
     "nade_hidden": {"recognition": "nade"},
 }
+# Tuples that not any two numbers make.
+TUPLES = {"order": (1, 2, 0)}
 FIELDS = [(cls, name) for cls in types().values() for name in annotations(cls)]
 
 
@@ -231,7 +233,7 @@ def test_every_field_survives_json_and_is_a_difference(cls, name):
     assert differences(base, dataclasses.replace(base)) == []
     values = others(getattr(base, name), annotations(cls)[name])
     assert values
-    for value in values:
+    for value in (TUPLES.get(name, v) if isinstance(v, tuple) else v for v in values):
         new = validate(dataclasses.replace(base, **{name: value}))
         assert there_and_back(new) == new != base
         paths = [line.split(":")[0] for line in differences(base, new)]

@@ -215,7 +215,9 @@ def test_choosing_leaves_the_states_as_they_were(monkeypatch):
     states, choice = stack.choose(states)
     assert [bits(s) for s in stack.take(states)] == before
     assert len(choice.seconds) >= 2
-    assert choice.block == min(choice.seconds, key=choice.seconds.get) == stack.block
+    # Of blocks that look equally fast in the rounded figures, any may have been chosen.
+    assert choice.seconds[choice.block] == min(choice.seconds.values())
+    assert stack.block == choice.block
     assert set(choice.bytes) >= set(choice.seconds)
     assert stack.steps == [0] * 5
 
