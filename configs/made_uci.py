@@ -17,8 +17,9 @@ Larochelle (2015) report:
     adult       seeds 0, 1   13.22, 13.21 +- 0.02   paper 13.12
     dna         seed 0       86.97        +- 0.32   paper 83.63
 
-None reaches the paper's figure yet: the net overfits soon. By the validation bound, direct connections, 100 or 200
-sigmoid units, more decay and lower learning rates were no better.
+None reaches the paper's figure: the train bound rises on while the validation bound falls. By the latter, direct
+connections, 100 or 200 sigmoid units and 3,000 steps at learning rates of 1e-3 and less were no better, nor was a decay
+of 0.3 on mushrooms and of 3 on dna.
 """
 
 from genjax_models.config import Config, Training

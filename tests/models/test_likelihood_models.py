@@ -47,7 +47,8 @@ def test_sums_to_one_and_samples_agree(x64, small):
     keys = jax.random.split(jax.random.key(3), 20_000)
     drawn = np.asarray(jax.jit(jax.vmap(lambda k: model.sample(params, k, ())))(keys))
     assert set(np.unique(drawn)) == {0.0, 1.0}
-    assert_frequencies(np.arange(len(states)), density, drawn.astype(int) @ (2 ** np.arange(small.visible)[::-1]))
+    states_drawn = drawn.astype(int) @ (2 ** np.arange(small.visible)[::-1])
+    assert_frequencies(np.arange(len(states)), density, states_drawn, fewest=min(4, len(states)))
 
 
 @every_model
