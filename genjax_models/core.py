@@ -92,6 +92,18 @@ class LikelihoodModel(NamedTuple):
     log_prob: Callable[..., Scalar]  # (params, x, c) -> log p(x)
     # Binary units in an order. (params, x, c) -> the logit of every unit given those before it, [D], as x has them.
     conditional_logits: Callable[..., X] | None = None
+    # Invertible generators x = g(z), z ~ N(0, I), [D]. (params, x, c) -> (z, log |det dz/dx|), and (params, z, c) -> x.
+    inverse: Callable[..., tuple[jax.Array, Scalar]] | None = None
+    forward: Callable[..., X] | None = None
+    # (params, x, c) -> log |det| of the fixed map (a logit) that takes x to where the learned part starts.
+    preprocess_log_det: Callable[..., Scalar] | None = None
+    # Ensembles. (params, key, shared_key, x, c) -> the score of a random member, to train by; in expectation over both
+    # keys a lower bound on log p(x). A batch shares one shared_key.
+    training_log_prob: Callable[..., Scalar] | None = None
+    # (params, key, x, hidden, c) -> x with the units [D] where `hidden` is true drawn from p(x_hidden | x_seen).
+    complete: Callable[..., X] | None = None
+    # Orders of the units, in each of which `complete` needs the seen ones first; None where any may be seen.
+    completion_orders: tuple[tuple[int, ...], ...] | None = None
 
 
 class ImplicitModel(NamedTuple):

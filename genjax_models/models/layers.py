@@ -18,9 +18,9 @@ def activation(name: Activation) -> Callable[[jax.Array], jax.Array]:
     return jnp.tanh if name == "tanh" else getattr(jax.nn, name)
 
 
-def dense(size: int) -> nn.Dense:
+def dense(size: int, kernel: Callable[..., jax.Array] = glorot_uniform) -> nn.Dense:
     """x W + b, with W from the model's one random draw and b zero."""
-    return nn.Dense(size, kernel_init=glorot_uniform)
+    return nn.Dense(size, kernel_init=kernel)
 
 
 class MLP(nn.Module):
@@ -29,9 +29,10 @@ class MLP(nn.Module):
     hidden: tuple[int, ...]
     out: int
     activation: Activation = "tanh"
+    last: Callable[..., jax.Array] = glorot_uniform  # the initializer of the last layer's kernel
 
     def setup(self):
-        self.layers = [dense(size) for size in (*self.hidden, self.out)]
+        self.layers = [*map(dense, self.hidden), dense(self.out, self.last)]
 
     def __call__(self, x):
         for layer in self.layers[:-1]:

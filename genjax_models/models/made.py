@@ -1,8 +1,9 @@
 """Masked autoencoders as auto-regressive networks (Germain, Gregor, Murray and Larochelle 2015)."""
 
+import functools
 import itertools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -11,25 +12,26 @@ import numpy as np
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import LikelihoodModel
-from genjax_models.distributions import bernoulli_log_prob
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import zeros
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import Activation, activation
-from genjax_models.models.orders import ORDER_HELP, Order, check_order, inverse, permutation
+from genjax_models.models.orders import ORDER_HELP, Order, check_ensemble, check_order, ensemble, permutation
+from genjax_models.models.units import UNITS_HELP, Bernoulli, Units, one
 
 
-def hidden_degrees(visible: int, hidden: tuple[int, ...], seed: int | None) -> list[np.ndarray]:
+def hidden_degrees(visible: int, hidden: tuple[int, ...], seed: int | np.random.RandomState | None) -> list[np.ndarray]:
     """m(k) of every hidden unit k, a layer an array: it sees the units at positions 1, ..., m(k).
 
-    Spread evenly over 1, ..., D - 1; or, given a seed, drawn uniformly from the least degree of the layer before up to
-    D - 1, as in the paper (section 4). With D = 1 there is nothing to see.
+    Spread evenly over 1, ..., D - 1; or, given a seed or a stream, drawn uniformly from the least degree of the layer
+    before up to D - 1, as in the paper (section 4). With D = 1 there is nothing to see.
     """
     most = max(1, visible - 1)
     if seed is None:
         return [1 + np.arange(size) * most // size for size in hidden]
-    random, least, degrees = np.random.RandomState(seed), 1, []
+    random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+    least, degrees = 1, []
     for size in hidden:
         degrees.append(random.randint(least, most + 1, size))
         least = int(degrees[-1].min())
@@ -37,77 +39,151 @@ def hidden_degrees(visible: int, hidden: tuple[int, ...], seed: int | None) -> l
 
 
 class MaskedNetwork(nn.Module):
-    """The logits of all units, of which that at position i depends on the units at positions below i alone."""
+    """Outputs for all units, of which those at position i depend on the units at positions below i alone."""
 
     order: tuple[int, ...]
     hidden: tuple[int, ...]
     activation: Activation
     direct: bool
     mask_seed: int | None
+    outputs: int | None = None  # numbers P for each unit; None for one, without an axis
+    last: Callable[..., jax.Array] = glorot_uniform  # the initializer of the last layer's kernel
+    num_masks: int = 1  # M, drawn one after the other by `mask_seed`
+    order_seed: int | None = None  # draws an order for each mask; None for `order` in all
 
     def setup(self):
         visible = len(self.order)
-        sizes = (visible, *self.hidden, visible)
+        sizes = (visible, *self.hidden, visible * (self.outputs or 1))
+        initial = [glorot_uniform] * len(self.hidden) + [self.last]
         self.kernels = [
-            self.param(f"kernel_{i}", glorot_uniform, shape) for i, shape in enumerate(itertools.pairwise(sizes))
+            self.param(f"kernel_{i}", init, shape)
+            for i, (init, shape) in enumerate(zip(initial, itertools.pairwise(sizes), strict=True))
         ]
         self.biases = [self.param(f"bias_{i}", zeros, (size,)) for i, size in enumerate(sizes[1:])]
         if self.direct:
-            self.direct_kernel = self.param("direct", glorot_uniform, (visible, visible))
-        self.positions = 1 + inverse(self.order)
-        self.degrees = [self.positions, *hidden_degrees(visible, self.hidden, self.mask_seed)]
+            self.direct_kernel = self.param("direct", self.last, (visible, sizes[-1]))
+        seed = None if self.mask_seed is None else np.random.RandomState(self.mask_seed)
+        drawn = [hidden_degrees(visible, self.hidden, seed) for _ in range(self.num_masks)]
+        self.degrees = [1 + np.argsort(self.orders, axis=1), *map(np.stack, zip(*drawn, strict=True))]  # [M, size]
 
-    def __call__(self) -> Callable[[jax.Array], jax.Array]:
-        """The logits [..., D] as a pure function of x [..., D]."""
-        strict = jnp.asarray(self.positions)
+    @property
+    def orders(self) -> np.ndarray:
+        """The order of the units that goes with each mask, [M, D]."""
+        if self.order_seed is None:
+            return np.tile(self.order, (self.num_masks, 1))
+        return ensemble(self.order_seed, self.num_masks, len(self.order))
+
+    def __call__(self, mask=0) -> Callable[[jax.Array], jax.Array]:
+        """The outputs, [..., D] or [..., P, D], as a pure function of x [..., D], under one of the masks."""
+        return self.members()(mask)
+
+    def members(self) -> Callable[[Any], Callable[[jax.Array], jax.Array]]:
+        """`__call__` as a pure function of the mask's number, which may be traced."""
+        return functools.partial(self._network, self.kernels, self.biases, self.direct_kernel if self.direct else None)
+
+    @nn.nowrap
+    def _network(self, kernels, biases, direct, mask) -> Callable[[jax.Array], jax.Array]:
+        degrees = [jnp.asarray(m)[mask] for m in self.degrees]
+        strict = jnp.tile(degrees[0], self.outputs or 1)
 
         def masked(kernel, allowed):
             # Compared here, not stored: a mask is as large as its kernel, its degrees are not.
             return jnp.where(allowed, kernel, 0)
 
-        degrees = [jnp.asarray(m) for m in self.degrees]
         masks = [m[:, None] <= above for m, above in itertools.pairwise(degrees)]
-        kernels = list(map(masked, self.kernels, [*masks, degrees[-1][:, None] < strict]))
-        direct = masked(self.direct_kernel, strict[:, None] < strict) if self.direct else None
+        kernels = list(map(masked, kernels, [*masks, degrees[-1][:, None] < strict]))
+        direct = None if direct is None else masked(direct, degrees[0][:, None] < strict)
 
-        def logits(x):
+        def network(x):
             h = x
-            for kernel, bias in zip(kernels[:-1], self.biases[:-1], strict=True):
+            for kernel, bias in zip(kernels[:-1], biases[:-1], strict=True):
                 h = activation(self.activation)(h @ kernel + bias)
-            out = h @ kernels[-1] + self.biases[-1]
-            return out if direct is None else out + x @ direct
+            out = h @ kernels[-1] + biases[-1]
+            out = out if direct is None else out + x @ direct
+            return out if self.outputs is None else out.reshape(*out.shape[:-1], self.outputs, -1)
 
-        return logits
+        return network
 
 
 class MADEModule(nn.Module):
-    """p(x) as a product over the units in their order, all conditionals from one pass of a masked network."""
+    """p(x) as a product over the units in their order, all conditionals from one pass of a masked network.
+
+    With several masks, p(x) is the average of what each of them gives.
+    """
 
     order: tuple[int, ...]
     hidden: tuple[int, ...]
     activation: Activation
     direct: bool
     mask_seed: int | None
+    num_masks: int = 1
+    order_seed: int | None = None
+    units: Any = Bernoulli()
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        one = ("training_log_prob",) if self.num_masks == 1 else ()
+        return one if self.num_masks == 1 and isinstance(self.units, Bernoulli) else (*one, "conditional_logits")
+
+    @property
+    def completion_orders(self) -> tuple[tuple[int, ...], ...]:
+        if self.order_seed is None:
+            return (self.order,)
+        return tuple(tuple(map(int, o)) for o in ensemble(self.order_seed, self.num_masks, len(self.order)))
 
     def setup(self):
-        self.generative = MaskedNetwork(self.order, self.hidden, self.activation, self.direct, self.mask_seed)
+        self.generative = MaskedNetwork(
+            self.order,
+            self.hidden,
+            self.activation,
+            self.direct,
+            self.mask_seed,
+            outputs=self.units.outputs,
+            num_masks=self.num_masks,
+            order_seed=self.order_seed,
+        )
 
     def conditional_logits(self, x, c=()):
         return self.generative()(x)
 
     def log_prob(self, x, c=()):
-        return bernoulli_log_prob(self.generative()(x), x)
+        x, members = jnp.asarray(x), self.generative.members()
+        if self.num_masks == 1:
+            return self.units.log_prob(members(0)(x), x)
+        scores = jax.lax.map(lambda m: self.units.log_prob(members(m)(x), x), jnp.arange(self.num_masks))
+        return jax.nn.logsumexp(scores) - np.log(self.num_masks)
+
+    def training_log_prob(self, key, shared_key, x, c=()):
+        mask = jax.random.randint(shared_key, (), 0, self.num_masks)
+        return self.units.log_prob(self.generative(mask)(x), x)
+
+    def _posterior(self, x, seen):
+        """log p_m(x_seen) of every mask, [M], where what is seen comes first."""
+        members = self.generative.members()
+
+        def of_seen(m):
+            return jnp.sum(jnp.where(seen, self.units.log_probs(members(m)(x), x), 0))
+
+        return jax.lax.map(of_seen, jnp.arange(self.num_masks))
+
+    def complete(self, key, x, hidden, c=()):
+        choice, draw = jax.random.split(key)
+        x = jnp.where(hidden, 0, x)
+        mask: Any = 0
+        if self.num_masks > 1:
+            # p(x_hidden | x_seen) is that of the members, weighted by how well each explains what is seen.
+            mask = jax.random.categorical(choice, self._posterior(x, ~hidden))
+        network, order = self.generative(mask), jnp.asarray(self.generative.orders)[mask]
+
+        def unit(x, given):
+            i, key = given
+            drawn = one(self.units, key, network(x)[..., i])
+            return x.at[i].set(jnp.where(hidden[i], drawn, x[i])), None
+
+        return jax.lax.scan(unit, x, (order, jax.random.split(draw, len(self.order))))[0]
 
     def sample(self, key, c=()):
-        logits = self.generative()
-        uniform = jax.random.uniform(key, (len(self.order),))
-
-        def unit(x, i):
-            p = jax.nn.sigmoid(logits(x)[i])
-            return x.at[i].set((uniform[i] < p).astype(x.dtype)), None
-
-        x, _ = jax.lax.scan(unit, jnp.zeros_like(uniform), jnp.array(self.order))
-        return x
+        return self.complete(key, jnp.zeros(len(self.order)), jnp.ones(len(self.order), bool))
 
 
 @config
@@ -124,22 +200,43 @@ class MADE(ModelConfig):
     mask_seed: int | None = field(
         default=None, ge=0, lt=2**32, help="None spreads the hidden units' degrees evenly, a seed draws them"
     )
+    num_masks: int = field(
+        default=1, ge=1, help="masks M that p(x) averages over, drawn by mask_seed; a batch trains one of them"
+    )
+    order_agnostic: bool = field(default=False, help="every mask has an order of its own, drawn by the seed `order`")
+    units: Units = field(default=Bernoulli(), help=UNITS_HELP)
 
     def check(self) -> list[str]:
         if not self.hidden and self.direct:
             return ["direct: got True with no hidden layers, without which the connections are direct already."]
         if not self.hidden and self.mask_seed is not None:
             return [f"mask_seed: got {self.mask_seed!r} with no hidden layers, whose masks it draws; leave it None."]
+        if self.order_agnostic and self.num_masks == 1:
+            return ["order_agnostic: got True with num_masks=1, which has one order; give more masks."]
+        if self.num_masks > 1 and self.mask_seed is None and not self.order_agnostic:
+            masks = "give a mask_seed, or order_agnostic=True" if self.hidden else "give order_agnostic=True"
+            return [f"num_masks: got {self.num_masks}, all of which would be the same; {masks}."]
+        if self.order_agnostic:
+            return check_ensemble(self.order, self.num_masks, "order_agnostic=True")
         return check_order(self.order)
 
     @property
     def data_support(self) -> str:
-        return "unit"
+        return self.units.data_support
 
     def build(self, visible: int) -> LikelihoodModel:
         """The model of x with `visible` units; ConfigError for an order of another number of units."""
-        order = permutation(self.order, visible)
-        return as_model(LikelihoodModel, MADEModule(order, self.hidden, self.activation, self.direct, self.mask_seed))
+        module = MADEModule(
+            order=permutation(self.order, visible),
+            hidden=self.hidden,
+            activation=self.activation,
+            direct=self.direct,
+            mask_seed=self.mask_seed,
+            num_masks=self.num_masks,
+            order_seed=self.order if self.order_agnostic else None,  # type: ignore[arg-type]
+            units=self.units,
+        )
+        return as_model(LikelihoodModel, module)
 
 
 def made(visible: int, **fields) -> LikelihoodModel:
@@ -154,13 +251,16 @@ def made(visible: int, **fields) -> LikelihoodModel:
         **fields: those of `MADE`: `hidden`, sizes of the layers; `activation`; `direct`, True for masked connections
             from inputs to outputs; `order`, None for that of x, a seed for a random one, or a permutation of
             0, ..., D - 1, the units in their order; `mask_seed`, None for evenly spread degrees, or a seed that draws
-            them.
+            them; `num_masks`, M masks drawn by it, whose probabilities p(x) averages; `order_agnostic`, True for M
+            orders, drawn by the seed `order`, instead of one; `units`, a config of `models.units`.
 
     Returns:
-        A `LikelihoodModel` with `conditional_logits`.
+        A `LikelihoodModel` with `complete`; with `training_log_prob`, the score under a random mask that a batch
+        shares, if M > 1; with `conditional_logits` if M = 1 and the units are binary.
 
     Raises:
-        ConfigError: an unknown field, a wrong type or an impossible value, or an order that is no permutation.
+        ConfigError: an unknown field, a wrong type or an impossible value, an order that is no permutation, or several
+            masks without the seeds that make them differ.
 
     Example:
         >>> model = made(64, hidden=(100, 100), direct=True)

@@ -37,6 +37,21 @@ def permutation(order: Order, visible: int) -> tuple[int, ...]:
     return tuple(int(i) for i in np.random.RandomState(order).permutation(visible))
 
 
+def check_ensemble(order: Order, number: int, name: str) -> list[str]:
+    """What is wrong with an order that is to give `number` of them; `name` is what asks for so many."""
+    if number > 1 and (order is None or isinstance(order, tuple)):
+        return [f"order: got {order!r} beside {name}, expected the seed that draws {number} orders."]
+    return check_order(order)
+
+
+def ensemble(order: Order, number: int, visible: int) -> np.ndarray:
+    """The units in each of `number` orders, [M, D], drawn one after the other by a seed; the first is `permutation`."""
+    if number == 1:
+        return np.array([permutation(order, visible)])
+    random = np.random.RandomState(order)
+    return np.array([random.permutation(visible) for _ in range(number)])
+
+
 def inverse(order: tuple[int, ...]) -> np.ndarray:
     """The position of every unit, [D]."""
     return np.argsort(np.array(order))

@@ -20,20 +20,31 @@ class MaximumLikelihoodLoss:
     model: LikelihoodModel
 
     def __call__(self, trainable, state, key, batch, step):
-        batch = as_batch(batch)
-        score = functools.partial(self.model.log_prob, trainable.model)
-        log_prob = jnp.mean(jax.vmap(score)(batch.x, batch.context))
-        return -log_prob, (state, {"bound": jax.lax.stop_gradient(log_prob)})
+        batch, params = as_batch(batch), trainable.model
+        if self.model.training_log_prob is None:
+            scores = jax.vmap(functools.partial(self.model.log_prob, params))(batch.x, batch.context)
+        else:
+            shared, own = jax.random.split(key)
+            score = functools.partial(self.model.training_log_prob, params)
+            keys = jax.random.split(own, batch.x.shape[0])
+            scores = jax.vmap(score, (0, None, 0, 0))(keys, shared, batch.x, batch.context)
+        bound = jnp.mean(scores)
+        return -bound, (state, {"bound": jax.lax.stop_gradient(bound)})
 
 
 def maximum_likelihood(model: LikelihoodModel) -> Objective:
-    """The mean of log p(x), with its exact gradient.
+    """The mean of log p(x), with its exact gradient; of an ensemble, that of a random member.
+
+    A model whose p(x) = E_m p_m(x) is an average over members m, masks or orders, is trained by one random member at a
+    time, where it says so (`training_log_prob`). As log E_m p_m(x) >= E_m log p_m(x), by Jensen, the bound then is one
+    in expectation, in training and on held-out data alike, where every example draws a member of its own;
+    `evaluation.log_prob` gives the ensemble's log p(x).
 
     Args:
         model: a `LikelihoodModel`.
 
     Returns:
-        An `Objective` with metric "bound", the mean of log p(x) itself, nats per example.
+        An `Objective` with metric "bound", nats per example: the mean of log p(x) itself, or of the members' scores.
 
     Raises:
         ModelError: the model's log p(x) has no closed form.
@@ -42,7 +53,8 @@ def maximum_likelihood(model: LikelihoodModel) -> Objective:
         >>> objective = maximum_likelihood(made(64, hidden=(100,)))
 
     Reference:
-        Goodfellow et al. 2016, section 20.10.7.
+        Goodfellow et al. 2016, section 20.10.7; Uria, Murray and Larochelle 2014 and Germain, Gregor, Murray and
+        Larochelle 2015, section 4, for ensembles.
     """
     if not isinstance(model, LikelihoodModel):
         raise ModelError(

@@ -1,0 +1,194 @@
+"""What a visible unit of an auto-regressive network is: its law, given the numbers that the network puts out for it.
+
+    bernoulli               0 or 1
+    categorical             levels k / (L - 1), each with a logit of its own
+    mixture_of_gaussians    any number                                          Uria, Murray and Larochelle 2013
+    discretized_logistics   levels k / (L - 1), neighbours alike                Salimans, Karpathy, Chen and Kingma 2017
+
+All but the first have P numbers a unit, [..., P, D]. A value that is no level counts as the nearest one. Wherever a
+unit is an input, it is so by its value.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models.config import config, field
+from genjax_models.distributions import LOG_2PI, bernoulli_log_prob, bernoulli_sample
+
+LEAST_LOG_SCALE = -7.0  # of a discretized logistic on [-1, 1], where 256 levels are 0.008 apart: a step, in effect
+
+
+def _level(x: jax.Array, levels: int) -> jax.Array:
+    """The nearest k of k / (L - 1)."""
+    return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1)
+
+
+def _pick(values: jax.Array, index: jax.Array) -> jax.Array:
+    """values[..., index, :] unit by unit: [..., P, D] and [..., D] -> [..., D]."""
+    return jnp.take_along_axis(values, index[..., None, :], axis=-2)[..., 0, :]
+
+
+def _spread(components: int) -> np.ndarray:
+    """What is added to the components' means, [C, 1], so that they start apart: evenly over [-1, 1]."""
+    return np.linspace(-1, 1, components)[:, None] if components > 1 else np.zeros((1, 1))
+
+
+@config
+class Bernoulli:
+    """Binary units, p(x_i = 1) = sigmoid(logit_i)."""
+
+    citation: ClassVar[str] = ""
+    data_support: ClassVar[str] = "unit"
+    outputs: ClassVar[None] = None  # one number a unit, without an axis
+
+    def log_probs(self, logits: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), [..., D]."""
+        return bernoulli_log_prob(logits[..., None], x[..., None])
+
+    def log_prob(self, logits: jax.Array, x: jax.Array) -> jax.Array:
+        """Their sum, [...]."""
+        return bernoulli_log_prob(logits, x)
+
+    def sample(self, key: jax.Array, logits: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        return bernoulli_sample(key, jax.nn.sigmoid(logits))
+
+
+class _Summed:
+    """`log_prob` of units that have `log_probs`."""
+
+    def log_prob(self, numbers: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x), [...], of [..., P, D] and [..., D]."""
+        return jnp.sum(self.log_probs(numbers, x), axis=-1)  # type: ignore[attr-defined]
+
+
+@config
+class Categorical(_Summed):
+    """Units with L levels k / (L - 1), p(x_i = k / (L - 1)) = softmax(logits_i)_k."""
+
+    citation: ClassVar[str] = ""
+    data_support: ClassVar[str] = "unit"
+
+    levels: int = field(default=256, ge=2, help="L, the values k / (L - 1) of a unit; MNIST's pixels have 256")
+
+    @property
+    def outputs(self) -> int:
+        """P."""
+        return self.levels
+
+    def log_probs(self, logits: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), [..., D]."""
+        return _pick(jax.nn.log_softmax(logits, axis=-2), _level(x, self.levels).astype(int))
+
+    def sample(self, key: jax.Array, logits: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        return jax.random.categorical(key, logits, axis=-2).astype(logits.dtype) / (self.levels - 1)
+
+
+@config
+class MixtureOfGaussians(_Summed):
+    """Real units, p(x_i) = sum_c pi_ic N(x_i; mu_ic, sigma_ic^2), with a floor under sigma, or p(x) has no bound."""
+
+    citation: ClassVar[str] = "Uria, Murray and Larochelle 2013"
+    data_support: ClassVar[str] = "real"
+
+    components: int = field(default=10, ge=1, help="Gaussians a unit")
+    least_scale: float = field(
+        default=1e-2, static=True, gt=0, help="floor under a component's standard deviation, in the units of the data"
+    )
+
+    @property
+    def outputs(self) -> int:
+        """P: weight, mean and scale of every component."""
+        return 3 * self.components
+
+    def _components(self, numbers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Logits of the weights, means and standard deviations, each [..., C, D]."""
+        weights, means, scales = jnp.split(numbers, 3, axis=-2)
+        return weights, means + _spread(self.components), self.least_scale + jnp.exp(scales)
+
+    def log_probs(self, numbers: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), densities, [..., D]."""
+        weights, means, scales = self._components(numbers)
+        log_density = -0.5 * jnp.square((x[..., None, :] - means) / scales) - jnp.log(scales) - 0.5 * LOG_2PI
+        return jax.nn.logsumexp(jax.nn.log_softmax(weights, axis=-2) + log_density, axis=-2)
+
+    def sample(self, key: jax.Array, numbers: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        which, where = jax.random.split(key)
+        weights, means, scales = self._components(numbers)
+        chosen = jax.random.categorical(which, weights, axis=-2)
+        noise = jax.random.normal(where, chosen.shape, numbers.dtype)
+        return _pick(means, chosen) + _pick(scales, chosen) * noise
+
+
+@config
+class DiscretizedLogistics(_Summed):
+    """Units with L levels: a mixture of logistic laws, each integrated from halfway below a level to halfway above.
+
+    The first and the last level take the tails. Means and scales are those of 2x - 1 in [-1, 1].
+    """
+
+    citation: ClassVar[str] = "Salimans, Karpathy, Chen and Kingma 2017"
+    data_support: ClassVar[str] = "unit"
+
+    levels: int = field(default=256, ge=2, help="L, the values k / (L - 1) of a unit; MNIST's pixels have 256")
+    components: int = field(default=10, ge=1, help="logistic laws a unit")
+
+    @property
+    def outputs(self) -> int:
+        """P: weight, mean and log scale of every component."""
+        return 3 * self.components
+
+    def _components(self, numbers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Logits of the weights, means and log scales, each [..., C, D]."""
+        weights, means, log_scales = jnp.split(numbers, 3, axis=-2)
+        # A hard floor would have no gradient below it.
+        return (
+            weights,
+            means + _spread(self.components),
+            LEAST_LOG_SCALE + jax.nn.softplus(log_scales - LEAST_LOG_SCALE),
+        )
+
+    def log_probs(self, numbers: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), [..., D]."""
+        weights, means, log_scales = self._components(numbers)
+        k = _level(x, self.levels)[..., None, :]
+        half = 1 / (self.levels - 1)
+        distance, rate = 2 * half * k - 1 - means, jnp.exp(-log_scales)
+        above, below, width = rate * (distance + half), rate * (distance - half), 2 * half * rate
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), without a difference of like numbers.
+        first, last = k == 0, k == self.levels - 1
+        log_mass = (
+            jnp.where(last, 0, jax.nn.log_sigmoid(above))
+            + jnp.where(first, 0, jax.nn.log_sigmoid(-below))
+            + jnp.where(first | last, 0, jnp.log(-jnp.expm1(-width)))
+        )
+        return jax.nn.logsumexp(jax.nn.log_softmax(weights, axis=-2) + log_mass, axis=-2)
+
+    def sample(self, key: jax.Array, numbers: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        which, where = jax.random.split(key)
+        weights, means, log_scales = self._components(numbers)
+        chosen = jax.random.categorical(which, weights, axis=-2)
+        noise = jax.random.logistic(where, chosen.shape, numbers.dtype)
+        v = _pick(means, chosen) + jnp.exp(_pick(log_scales, chosen)) * noise
+        return _level((v + 1) / 2, self.levels) / (self.levels - 1)
+
+
+Units = Bernoulli | Categorical | MixtureOfGaussians | DiscretizedLogistics
+UNITS_HELP = "what a unit of x is, from genjax_models.models.units"
+UNITS: dict[str, type] = {
+    "bernoulli": Bernoulli,
+    "categorical": Categorical,
+    "mixture_of_gaussians": MixtureOfGaussians,
+    "discretized_logistics": DiscretizedLogistics,
+}
+
+
+def one(units: Any, key: jax.Array, numbers: jax.Array) -> jax.Array:
+    """A draw of a single unit, [...], given its numbers, [..., P] or [...]."""
+    return units.sample(key, numbers[..., None])[..., 0]
