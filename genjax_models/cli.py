@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--distribution", choices=("p", "p_star"), help=which)
     sample.add_argument("--out", default="samples.png", metavar="FILE.png", help="the picture (default: samples.png)")
     sample.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+    sample.add_argument("--data-dir", metavar="DIR", help=f"for models that are given contexts: {where}")
 
     inpainting = commands.add_parser(
         "inpaint",
@@ -429,6 +430,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         arguments.overwrite,
         _say,
         arguments.distribution,
+        arguments.data_dir,
     )
     print(out)
     return 0

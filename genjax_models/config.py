@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax_models.core import Phase
 from genjax_models.errors import ConfigError
 
 T = TypeVar("T")
@@ -52,10 +53,15 @@ class ObjectiveConfig(abc.ABC):
 
     capability: ClassVar[str]  # what it needs of a model
     citation: ClassVar[str]
+    metric: ClassVar[str] = "bound"  # of its metrics, the one that progress and curves show
 
     @abc.abstractmethod
     def build(self, model: Any) -> Any:
         """The `core.Objective` on a model; ModelError if the model cannot serve it."""
+
+    def phases(self, model: Any, optimizer: "OptimizerConfig") -> tuple[Phase, ...]:
+        """The phases of a training step: one over all parameters, unless parts of the model play against each other."""
+        return (Phase(self.build(model), None, optimizer.build()),)
 
 
 class OptimizerConfig(abc.ABC):
@@ -79,8 +85,8 @@ class DataConfig(abc.ABC):
 
     @property
     def dynamic(self) -> bool:
-        """Whether the training split holds intensities that every step binarizes anew."""
-        return getattr(self, "binarization", None) == "dynamic"
+        """Whether the training split holds intensities that every step binarizes or dequantizes anew."""
+        return "dynamic" in (getattr(self, "binarization", None), getattr(self, "dequantization", None))
 
     @abc.abstractmethod
     def load(self, data_dir: str | None = None) -> Any:
@@ -327,8 +333,10 @@ class Evaluation:
     """What is measured on held-out data."""
 
     num_samples: int = field(default=1000, ge=1, help="importance samples K a test example for log p(x)")
-    best_by: str = field(
-        default="bound", nonempty=True, help="the objective's metric on validation data, higher is better, for best"
+    best_by: str | None = field(
+        default=None,
+        nonempty=True,
+        help="the metric on validation data that chooses the best checkpoint; None: the bound, or a sampler's mmd",
     )
     test_examples: int | None = field(
         default=None, ge=2, help="evaluate that many test examples, by a fixed random draw; None for all"

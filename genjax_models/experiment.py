@@ -23,13 +23,14 @@ import numpy as np
 from genjax_models import checkpoints
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
-from genjax_models.data import Dataset, evaluation_subset
+from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import RunError, UserError
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
     COMPLETIONS,
     Log,
     abstract_state,
+    best_by,
     check_p_star,
     chosen_parameters,
     draw_completions,
@@ -233,10 +234,11 @@ class Record:
     def evaluated(self, measured: Mapping[str, Any]) -> float | None:
         """Note the metrics of every validation example, each [N]; the metric that checkpoints are chosen by."""
         self.validation = {name: mean_and_error(values)[0] for name, values in measured.items()}
-        row = {"step": self.step, "seconds": round(self.clock.now(), 3), "train_bound": self.train_bound}
+        shown = self.run.config.objective.metric
+        row = {"step": self.step, "seconds": round(self.clock.now(), 3), f"train_{shown}": self.train_bound}
         self.metrics.add({**row, **{f"validation_{name}": value for name, value in self.validation.items()}})
         self.pending = (0.0, 0)
-        return self.validation[self.run.config.evaluation.best_by]
+        return self.validation[best_by(self.run.config)]
 
     def saving(self, state: TrainState, metric: float | None) -> Callable[[], None]:
         """What writes a checkpoint of the state as the record stands now, with the metric where it was evaluated."""
@@ -256,7 +258,7 @@ class Record:
 def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
-    x, x_validation = jax.device_put(data.train), jax.device_put(data.validation)
+    x, x_validation = (jax.device_put(examples(data, split)) for split in ("train", "validation"))
     state, pending = _start(run, existed, train, x, clock, log)
     record = Record(run, int(state.step), pending, clock)
     progress = Progress(log, total, live)
@@ -264,7 +266,7 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
     while record.step < total:
         step = record.step
         state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
-        bounds = np.asarray(found["bound"], np.float64)  # waits for the chunk
+        bounds = np.asarray(found[config.objective.metric], np.float64)  # waits for the chunk
         clock.stepped()
         record.took(bounds[: int(state.step) - step])
         if bool(state.halted):
@@ -274,7 +276,7 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
         train_bound, metric = record.train_bound, None
         if record.due:
             metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation))
-        progress.show(record.step, train_bound, record.validation.get("bound"), record.due)
+        progress.show(record.step, train_bound, record.validation.get(best_by(config)), record.due)
         if record.due or signals.came:
             record.saving(state, metric)()
         if signals.came and record.step < total:
@@ -298,8 +300,8 @@ def _nonfinite_message(run: Run, step: int, last_finite: float | None) -> str:
 def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock, log: Log) -> dict:
     log("evaluating on the test split")
     chosen_state, params, chosen = chosen_parameters(run, log)
-    tested = test(run, chosen_state, params, jax.device_put(data.test), run.config.evaluation.num_samples)
-    return write_result(run, chosen, params, tested, state, rows, clock)
+    tested = test(run, chosen_state, params, jax.device_put(examples(data, "test")), run.config.evaluation.num_samples)
+    return write_result(run, chosen, params, tested, state, rows, clock, data)
 
 
 def write_result(
@@ -310,6 +312,7 @@ def write_result(
     state: TrainState,
     rows: Sequence[Mapping[str, Any]],
     clock: Clock,
+    data: Dataset,
 ) -> dict:
     """Draw samples and curves, and write result.json, with which a run is finished.
 
@@ -320,16 +323,19 @@ def write_result(
         state: the state after the last step.
         rows: of metrics.jsonl.
         clock: the run's.
+        data: the run's.
     """
     from genjax_models import plots
 
-    plots.save_images(run.folder / "samples.png", sample_images(run, params, 100), run.data.image_shape)
+    plots.save_images(
+        run.folder / "samples.png", sample_images(run, params, 100, contexts=data.test_context), run.data.image_shape
+    )
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested,
         "evaluated_step": chosen.step,
         "evaluated_parameters": "latest" if chosen.metric is None else run.config.evaluation.parameters,
-        f"validation_{run.config.evaluation.best_by}": chosen.metric,
+        f"validation_{best_by(run.config)}": chosen.metric,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": int(state.step),
         "nonfinite_steps": int(state.nonfinite),
@@ -387,7 +393,10 @@ def evaluate_run(
     data = _load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
-    tested = {"evaluated_step": chosen.step, **test(run, state, params, jax.device_put(data.test), samples)}
+    tested = {
+        "evaluated_step": chosen.step,
+        **test(run, state, params, jax.device_put(examples(data, "test")), samples),
+    }
     try:
         with (run.folder / EVALUATIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(tested) + "\n")
@@ -414,9 +423,18 @@ def _save_picture(out: Path, images: np.ndarray, image_shape: tuple[int, ...] | 
 
 
 def sample_run(
-    folder: Path, num: int, out: Path, seed: int, overwrite: bool, log: Log, distribution: Distribution | None = None
+    folder: Path,
+    num: int,
+    out: Path,
+    seed: int,
+    overwrite: bool,
+    log: Log,
+    distribution: Distribution | None = None,
+    data_dir: str | None = None,
 ) -> Path:
     """Draw samples of a run as a picture, from "p" or "p_star"; None for what is configured.
+
+    Data are read only for a model that is given contexts, which then are those of the test split.
 
     Raises:
         UserError: no run, no whole checkpoint, a model without p*, or a file that exists already or cannot be written.
@@ -424,7 +442,8 @@ def sample_run(
     run, out = _open_for(Path(folder), distribution), Path(out)
     _check_picture(out, seed, overwrite)
     _, params, chosen = chosen_parameters(run, log)
-    _save_picture(out, sample_images(run, params, num, seed), run.data.image_shape)
+    contexts = None if run.data.context is None else _load_run_data(run, data_dir).test_context
+    _save_picture(out, sample_images(run, params, num, seed, contexts), run.data.image_shape)
     log(f"{num} samples of step {chosen.step} in {out}")
     return out
 

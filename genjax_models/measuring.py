@@ -28,7 +28,7 @@ from genjax_models.evaluation import (
     sample_p_star,
 )
 from genjax_models.run_folder import Run
-from genjax_models.train import EVALUATION, make_train, program_config
+from genjax_models.train import EVALUATION, build, make_train, metric_prefixes, program_config
 
 Log = Callable[[str], None]
 
@@ -39,24 +39,24 @@ def number(value: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _build_objective(config: Config, visible: int):
-    return config.objective.build(config.model.build(visible))
-
-
 @functools.partial(jax.jit, static_argnames="visible")
 def example_metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
-    """The objective's metrics on every example, each [N]."""
-    objective = _build_objective(config, visible)
-    (phase,) = state.phases
-    trainable = Trainable(params, phase.own)
-    x = jnp.asarray(x, jnp.result_type(float))
-    return objective_metrics(objective, trainable, phase.objective, key, x, state.step)
+    """The objective's metrics on every example, each [N]; `x` may be a `Batch`."""
+    x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
+    phases = build(config, visible)[1].phases
+    metrics: dict[str, jax.Array] = {}
+    for phase, held, prefix in zip(phases, state.phases, metric_prefixes(phases), strict=True):
+        trainable = Trainable(params, held.own)
+        found = objective_metrics(phase.objective, trainable, held.objective, key, x, state.step)
+        metrics |= {prefix + name: value for name, value in found.items()}
+    return metrics
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
 def example_log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int) -> LogMarginal:
     """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form."""
     model = config.model.build(visible)
+    x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
     if isinstance(model, LikelihoodModel):
         exact = log_prob(model, params, x)
         return LogMarginal(exact, jnp.zeros_like(exact), jnp.full_like(exact, jnp.inf))
@@ -64,17 +64,20 @@ def example_log_marginal(config: Config, params: Params, key, x, visible: int, n
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num"))
-def draw_expectations(config: Config, params: Params, key, visible: int, num: int) -> jax.Array:
-    """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x."""
+def draw_expectations(config: Config, params: Params, key, visible: int, num: int, contexts: Any = ()) -> jax.Array:
+    """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x.
+
+    Draw i is given row i of the contexts, leaves [num, ...].
+    """
     model = config.model.build(visible)
 
-    def one(key):
+    def one(key, c):
         if not isinstance(model, LatentVariableModel):
-            return model.sample(params, key, ())
-        z, x = model.sample_joint(params, key, ())
-        return x if model.decode is None else model.decode(params, z, ())
+            return model.sample(params, key, c)
+        z, x = model.sample_joint(params, key, c)
+        return x if model.decode is None else model.decode(params, z, c)
 
-    return jax.vmap(one)(jax.random.split(key, num))
+    return jax.vmap(one)(jax.random.split(key, num), contexts)
 
 
 # p*, the distribution of a bidirectional Helmholtz machine.
@@ -112,6 +115,11 @@ def check_p_star(config: Config, visible: int, what: str) -> None:
         )
 
 
+def best_by(config: Config) -> str:
+    """The validation metric that chooses checkpoints, higher being better."""
+    return config.evaluation.best_by or config.objective.metric
+
+
 def evaluated_parameters(state: TrainState) -> Params:
     """The moving average where one is kept, else the parameters."""
     return state.params if state.average is None else state.average
@@ -128,8 +136,7 @@ def mean_and_error(values: Any) -> tuple[float | None, float | None]:
 def abstract_state(run: Run) -> TrainState:
     """The shapes of the run's training state."""
     train = make_train(run.config)
-    x = jax.ShapeDtypeStruct((run.config.training.batch_size, run.data.visible), jnp.float32)
-    return train.shapes(run.config, x)
+    return train.shapes(run.config, run.data.abstract)
 
 
 def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoints.Checkpoint]:
@@ -142,7 +149,7 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     if run.config.evaluation.parameters == "best":
         best = checkpoints.best_whole(run.checkpoints, log)
         if best is None:
-            log(f"no whole checkpoint has a finite validation {run.config.evaluation.best_by}; taking the latest.")
+            log(f"no whole checkpoint has a finite validation {best_by(run.config)}; taking the latest.")
     chosen = best or checkpoints.newest_whole(run.checkpoints, log)
     if chosen is None:
         raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
@@ -220,8 +227,13 @@ def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict
     }
 
 
-def sample_images(run: Run, params: Params, num: int, seed: int = 0) -> np.ndarray:
-    """E[x | z] of `num` draws from the prior, or the units' probabilities in draws of p*, [num, D]."""
+def sample_images(run: Run, params: Params, num: int, seed: int = 0, contexts: np.ndarray | None = None) -> np.ndarray:
+    """E[x | z] of `num` draws from the prior, or the units' probabilities in draws of p*, [num, D].
+
+    A model that is given contexts takes `num` of those [N, C], spread evenly over them.
+    """
     config, key = program_config(run.config), evaluation_key(run.config.seed, 3 + seed)
-    draw = _sample_p_star if run.config.evaluation.distribution == "p_star" else draw_expectations
-    return np.asarray(draw(config, params, key, run.data.visible, num))
+    if run.config.evaluation.distribution == "p_star":
+        return np.asarray(_sample_p_star(config, params, key, run.data.visible, num))
+    given = () if contexts is None else contexts[np.arange(num) * len(contexts) // num]
+    return np.asarray(draw_expectations(config, params, key, run.data.visible, num, given))

@@ -68,14 +68,15 @@ def save_images(path: Path, x: np.ndarray, image_shape: tuple[int, ...] | None, 
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Write a PNG of the train and validation bound, in nats per example, against the step."""
+    """Write a PNG of the metric that rows have as train_METRIC, and its validation, against the step."""
     figure, axes = _figure(6.4, 4)
     steps = [row["step"] for row in rows]
-    for name, label in (("train_bound", "train"), ("validation_bound", "validation")):
-        values = [np.nan if row.get(name) is None else row[name] for row in rows]
+    metric = next((name for row in rows for name in row if name.startswith("train_")), "train_bound")[6:]
+    for label in ("train", "validation"):
+        values = [np.nan if row.get(f"{label}_{metric}") is None else row[f"{label}_{metric}"] for row in rows]
         axes.plot(steps, values, marker="." if len(rows) < 50 else "", label=label)
     axes.set_xlabel("step")
-    axes.set_ylabel("bound (nats per example)")
+    axes.set_ylabel("bound (nats per example)" if metric == "bound" else metric)
     axes.set_title(title, fontsize=10, parse_math=False)
     axes.grid(alpha=0.3)
     axes.legend()

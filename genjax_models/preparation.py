@@ -3,14 +3,12 @@
 import functools
 import zlib
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.config import Config, DataConfig
-from genjax_models.data import Dataset, evaluation_subset
+from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import ConfigError, DataError, nearest
-from genjax_models.measuring import Log, check_p_star, example_metrics
+from genjax_models.measuring import Log, best_by, check_p_star, example_metrics
 from genjax_models.run_folder import DataSpec
 from genjax_models.train import Train, check_training_data, make_train, program_config
 
@@ -44,13 +42,23 @@ def load_data(
             "or use a model with a gaussian likelihood (VAE(likelihood='gaussian'))."
         )
     splits = (data.train, data.validation, data.test)
-    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), splits, 0)
+    contexts = [c for c in (data.train_context, data.validation_context, data.test_context) if c is not None]
+    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), (*splits, *contexts), 0)
     shape = None if data.image_shape is None else tuple(data.image_shape)
+    width = contexts[0].shape[1] if contexts else None
+    counts = config.evaluation.validation_examples, config.evaluation.test_examples
+
+    # The rows that are kept depend on their number alone: they are the same of x and of its contexts.
+    def cut(x, count):
+        return None if x is None else evaluation_subset(x, count)
+
     measured = data._replace(
-        validation=evaluation_subset(data.validation, config.evaluation.validation_examples),
-        test=evaluation_subset(data.test, config.evaluation.test_examples),
+        validation=cut(data.validation, counts[0]),
+        validation_context=cut(data.validation_context, counts[0]),
+        test=cut(data.test, counts[1]),
+        test_context=cut(data.test_context, counts[1]),
     )
-    return measured, DataSpec(data.train.shape[1], shape, tuple(len(x) for x in splits), checksum)
+    return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width)
 
 
 def prepare(
@@ -66,10 +74,10 @@ def prepare(
     """
     train = make_train(config)
     data, spec = load_data(config, data_dir, read)
+    check_training_data(config, examples(data, "train"))
     _check_best_by(config, train, spec)
     if config.evaluation.distribution == "p_star":
         check_p_star(config, spec.visible, "evaluation.distribution")
-    check_training_data(config, data.train)
     return train, data, spec
 
 
@@ -81,13 +89,13 @@ def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
 
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
     """Raise ConfigError unless the objective reports the metric that checkpoints are chosen by."""
-    name, visible = config.evaluation.best_by, spec.visible
-    if name == "bound":  # every objective reports it
+    name = best_by(config)
+    if name == config.objective.metric == "bound":
         return
-    state = train.shapes(config, jax.ShapeDtypeStruct((config.training.batch_size, visible), jnp.float32))
-    x = jax.ShapeDtypeStruct((1, visible), jnp.float32)
-    known = example_metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=visible)
+    state, x = train.shapes(config, spec.abstract), spec.abstract
+    known = example_metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=spec.visible)
     if name not in known:
         raise ConfigError(
-            f"evaluation.best_by: got {name!r}, which this objective does not report.{nearest(name, known)}"
+            f"evaluation.best_by: got {name!r}, which is not measured; expected one of {', '.join(known)}."
+            f"{nearest(name, known)}"
         )

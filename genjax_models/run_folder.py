@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from genjax_models.checkpoints import sync_folder
 from genjax_models.config import Config
+from genjax_models.core import Batch
 from genjax_models.errors import RunError
 from genjax_models.overlay import differences, from_json, to_json
 from genjax_models.tables import types
@@ -26,6 +30,17 @@ class DataSpec:
     image_shape: tuple[int, ...] | None
     sizes: tuple[int, ...]  # train, validation, test
     checksum: int  # crc32 over the three splits
+    context: int | None = None  # the width of the contexts, where the data have any
+
+    @property
+    def abstract(self) -> Any:
+        """Shapes and types of the training data, as `data.examples` gives them."""
+        x, *context = (
+            jax.ShapeDtypeStruct((self.sizes[0], width), np.float32)
+            for width in (self.visible, self.context)
+            if width is not None
+        )
+        return Batch(x, *context) if context else x  # type: ignore[arg-type]  # shapes stand for arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +91,7 @@ def open_run(folder: Path) -> Run:
             raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
         spec = noted["data"]
         shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
-        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"])
+        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"], spec.get("context"))
         return Run(folder, from_json(noted["config"], types()), data)
     except RunError:
         raise

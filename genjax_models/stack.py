@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax_models.config import Config
-from genjax_models.core import Metrics, TrainState
+from genjax_models.core import Metrics, TrainState, as_batch
 from genjax_models.errors import UserError
 from genjax_models.measuring import (
     evaluated_parameters,
@@ -153,13 +153,13 @@ def _advance_point(x, start, point, length: int):
 def _measure_point(x, start, point, stream: int):
     config, state, seed = point
     state, key = _typed_key(state), evaluation_key(seed, stream)
-    return example_metrics(config, state, evaluated_parameters(state), key, x, visible=x.shape[1])
+    return example_metrics(config, state, evaluated_parameters(state), key, x, visible=as_batch(x).x.shape[1])
 
 
 def _log_marginal_point(x, start, point, stream: int, num_samples: int):
     config, state, seed = point
     params, key = evaluated_parameters(state), evaluation_key(seed, stream)
-    return example_log_marginal(config, params, key, x, visible=x.shape[1], num_samples=num_samples)
+    return example_log_marginal(config, params, key, x, visible=as_batch(x).x.shape[1], num_samples=num_samples)
 
 
 def _bytes(compiled: Any) -> int:
@@ -210,7 +210,7 @@ class Stack:
 
     Args:
         configs: of all the group's points; what follows calls them by their index here.
-        x: training data [N, D].
+        x: training data [N, D], or a `Batch` of that with contexts.
         mesh: the devices, along the axis "points".
         block: points that run at once on a device.
     """
@@ -228,7 +228,7 @@ class Stack:
         self.points: list[int] = []
 
     def share(self, x: Any) -> jax.Array:
-        """An array on every device."""
+        """An array, or a `Batch`, on every device."""
         return jax.device_put(x, NamedSharding(self.mesh, PartitionSpec()))
 
     def arrange(self, points: Sequence[int], steps: Sequence[int]) -> None:

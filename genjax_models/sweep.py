@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from genjax_models.axes import Axes, axes_to_json, axis, product
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
-from genjax_models.data import Dataset
+from genjax_models.data import Dataset, examples
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.points import Grid, expand
 from genjax_models.preparation import prepare
@@ -204,7 +204,7 @@ class _Row(NamedTuple):
 
 def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, block: int | None, mesh: Mesh):
     """The choice, and a `_Row` of every configuration, on `data` [N, D] or else a data set."""
-    stack = Stack(configs, data if dataset is None else dataset.train, mesh, block or 1)
+    stack = Stack(configs, data if dataset is None else examples(dataset, "train"), mesh, block or 1)
     if (room := stack.room()) < len(configs):
         raise MemoryShortage(
             f"there is memory for {room} points of {len(configs)} at a time; sweep in a folder, which runs them in "
@@ -229,9 +229,9 @@ def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, bl
     validation: dict[str, np.ndarray] = {}
     nll = np.full(len(configs), np.nan)
     if dataset is not None:
-        measured = stack.measure(states, stack.share(dataset.validation))
+        measured = stack.measure(states, stack.share(examples(dataset, "validation")))
         validation = {name: np.asarray(v, np.float64).mean(axis=1) for name, v in measured.items()}
-        estimate = stack.log_marginal(states, stack.share(dataset.test), configs[0].evaluation.num_samples)
+        estimate = stack.log_marginal(states, stack.share(examples(dataset, "test")), configs[0].evaluation.num_samples)
         nll = -np.asarray(estimate.log_prob, np.float64).mean(axis=1)
         for values in (nll, *validation.values()):
             values[halted] = np.nan

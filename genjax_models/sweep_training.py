@@ -15,12 +15,13 @@ import numpy as np
 
 from genjax_models import checkpoints, sweep_report
 from genjax_models.core import TrainState
-from genjax_models.data import Dataset
+from genjax_models.data import Dataset, examples
 from genjax_models.errors import ConfigError, RunError, require_count
 from genjax_models.experiment import Clock, Interrupted, Record, StopSignals, write_result
 from genjax_models.measuring import (
     Log,
     abstract_state,
+    best_by,
     chosen_parameters,
     evaluated_parameters,
     test_figures,
@@ -72,7 +73,7 @@ class SweepRun:
         self.folder, self.sweep, self.members, self._log = folder, sweep, list(members), log
         self.live, self.shown = live, 0
         self.clock = Clock(started)
-        self.metric = f"validation_{members[0].run.config.evaluation.best_by}"
+        self.metric = f"validation_{best_by(members[0].run.config)}"
         self.rungs: dict[str, dict[str, float | None]] = {}  # group/step: {member: metric}, of successive halving
         self.damaged = False  # progress.json, so that where members stand is told by their checkpoints alone
 
@@ -110,7 +111,7 @@ def run_group(run: SweepRun, number: int, members: list[Member], data: Dataset, 
         return
     if signals.came:
         raise run.interrupted(signals.came)
-    stack = Stack([m.run.config for m in members], data.train, points_mesh())
+    stack = Stack([m.run.config for m in members], examples(data, "train"), points_mesh())
     with ThreadPoolExecutor(1) as writer:  # one thread: concurrent saves of orbax disturb each other
         _Training(run, number, members, data, stack, signals, writer).run_all()
     signals.at_once = True  # all steps are saved: there is nothing to finish first
@@ -133,10 +134,10 @@ class _Training:
     ):
         self.run, self.number, self.members = run, number, members
         self.stack, self.signals, self.writer = stack, signals, writer
-        self.validation = stack.share(data.validation)
+        self.validation = stack.share(examples(data, "validation"))
         self.total = stack.training.num_steps
         self.position = {m.index: i for i, m in enumerate(members)}
-        self.metric = f"validation_{members[0].run.config.evaluation.best_by}"
+        self.metric = f"validation_{best_by(members[0].run.config)}"
         self.running: list[Member] = []
         self.states: Any = None  # of those that run, on the devices
         self.saving: Future | None = None
@@ -264,7 +265,7 @@ class _Training:
         self.states, found = self.stack.advance(self.states, length)
         self.run.clock.stepped()
         steps, halted = self.stack.peek(self.states)
-        bounds = np.asarray(found["bound"], np.float64)
+        bounds = np.asarray(found[self.members[0].run.config.objective.metric], np.float64)
         if halted.any():
             self._wait()  # what is said of a member that stopped names its last checkpoint
         for i, member in enumerate(self.running):
@@ -364,7 +365,7 @@ def _finish_group(run: SweepRun, members: list[Member], data: Dataset, stack: St
     if not done:
         return
     run.log(f"evaluating {len(done)} members on the test split")
-    x, room = stack.share(data.test), stack.room()
+    x, room = stack.share(examples(data, "test")), stack.room()
     stack.set_block(1)
     position = {m.index: i for i, m in enumerate(members)}
     for first in range(0, len(done), room):
@@ -397,7 +398,7 @@ def _finish(
         log_prob, error = estimate.log_prob[i], estimate.standard_error[i]
         tested = test_figures(member.run.config, bounds[i], log_prob, error, num_samples, p_star)
         rows = member.record.metrics.rows
-        result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock)
+        result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data)
         member.status, member.state = "finished", None
         member.metrics |= figures(result)
 

@@ -32,7 +32,7 @@ from genjax_models.core import (
     TrainStep,
     as_batch,
 )
-from genjax_models.data import binarize
+from genjax_models.data import refresh
 from genjax_models.errors import ConfigError, DataError, ModelError, require_count
 from genjax_models.objectives import from_loss
 from genjax_models.optimizers import plain_number
@@ -83,9 +83,14 @@ def _update(phase: Phase, params: Params, state: PhaseState, key: Key, batch: Ba
     return {**params, **moved}, PhaseState(own, objective, optimizer), _all_finite((value, gradient)), metrics
 
 
+def _batches(phases: tuple[Phase, ...]) -> int:
+    """The batches that a step takes."""
+    return sum(phase.repeats for phase in phases)
+
+
 def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
     """The batch of each phase: the one there is, or the next `repeats` of those stacked on the leading axis."""
-    total = sum(phase.repeats for phase in phases)
+    total = _batches(phases)
     if total == 1:
         return [batch]
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batch)]
@@ -119,9 +124,12 @@ def _run(phase: Phase, params: Params, state: PhaseState, key: Key, batch: Any, 
     return *carry, jax.tree.map(operator.itemgetter(-1), metrics)
 
 
-def _phase_name(phase: Phase, index: int) -> str:
-    group = "all" if phase.group is None else phase.group if isinstance(phase.group, str) else "+".join(phase.group)
-    return f"{index}.{group}"
+def metric_prefixes(phases: tuple[Phase, ...]) -> list[str]:
+    """What stands before the names of each phase's metrics: nothing where there is one phase."""
+    if len(phases) == 1:
+        return [""]
+    groups = [(p.group,) if isinstance(p.group, str) else p.group or ("all",) for p in phases]
+    return [f"{i}.{'+'.join(group)}/" for i, group in enumerate(groups)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,13 +170,11 @@ class Step:
         key = jax.random.fold_in(state.key, state.step)
         params, phases, finite = state.params, [], jnp.ones((), bool)
         metrics: Metrics = {}
-        for i, (phase, old, share) in enumerate(
-            zip(self.phases, state.phases, _share_out(batch, self.phases), strict=True)
-        ):
+        rows = zip(self.phases, state.phases, _share_out(batch, self.phases), metric_prefixes(self.phases), strict=True)
+        for i, (phase, old, share, prefix) in enumerate(rows):
             params, new, ok, found = _run(phase, params, old, jax.random.fold_in(key, i), share, state.step)
             phases.append(new)
             finite &= ok
-            prefix = "" if len(self.phases) == 1 else _phase_name(phase, i) + "/"
             metrics |= {prefix + name: value for name, value in found.items()}
 
         average = state.average
@@ -259,55 +265,71 @@ def make_train_step(
 def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
     """The (uncompiled) training step and the model of a configuration, whose leaves may be traced."""
     model = config.model.build(visible)
-    phases = (Phase(config.objective.build(model), None, config.optimizer.build()),)
+    phases = config.objective.phases(model, config.optimizer)
     average = config.training.average
     return InitState(phases, average), Step(phases, average, config.training.nonfinite), model
 
 
 def check_training_data(config: Config, data: Any) -> None:
-    """Raise DataError unless `data` is [N, D] with at least one batch."""
-    shape = getattr(data, "shape", None)
+    """Raise DataError unless `data` is [N, D], or a `Batch` of that with contexts, with enough for one step."""
+    data = as_batch(data)
+    shape = getattr(data.x, "shape", None)
     if shape is None or len(shape) != 2:
-        raise DataError(f"data: got {shape if shape is not None else data!r}, expected an array [N, D].")
-    if shape[0] < config.training.batch_size:
+        raise DataError(f"data: got {shape if shape is not None else data.x!r}, expected an array [N, D].")
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(data.context)}
+    if sizes - {shape[:1]}:
+        raise DataError(f"data: got {shape[0]} examples and contexts of {sorted(sizes)} rows, expected one for each.")
+    size, batches = config.training.batch_size, _batches(build(config, shape[1])[1].phases)
+    if shape[0] < size * batches:
+        taken = "" if batches == 1 else f" and a step takes {batches} batches"
         raise DataError(
-            f"training.batch_size: got {config.training.batch_size}, but the training data has {shape[0]} examples; "
-            "give a smaller batch."
+            f"training.batch_size: got {size}{taken}, but the training data has {shape[0]} examples; give a smaller "
+            "batch."
         )
 
 
-def _init(config: Config, key: Key, data: jax.Array) -> TrainState:
-    init, _, model = build(config, data.shape[1])
-    x = jnp.zeros((config.training.batch_size, data.shape[1]))
-    params = model.init(jax.random.fold_in(key, PARAMETERS), x[0], ())
-    return init(key, params, x)
+def _init(config: Config, key: Key, data: Any) -> TrainState:
+    data = as_batch(data)
+    init, _, model = build(config, data.x.shape[1])
+    batch = jax.tree.map(lambda v: jnp.zeros((config.training.batch_size, *v.shape[1:])), data)
+    example = jax.tree.map(lambda v: v[0], batch)
+    params = model.init(jax.random.fold_in(key, PARAMETERS), example.x, example.context)
+    return init(key, params, batch)
 
 
-def _advance(config: Config, state: TrainState, data: jax.Array, start: jax.Array, length: int):
+def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, length: int):
     """`length` steps from step `start`, which is no part of the (perhaps batched) state.
 
     Under `vmap` a condition on a shared counter stays a condition, where one on a member's state would compute a
     permutation at every step of every member.
     """
-    size = config.training.batch_size
-    steps_per_epoch = data.shape[0] // size
-    _, step, _ = build(config, data.shape[1])
+    data = as_batch(data)
+    number, visible = data.x.shape
+    _, step, _ = build(config, visible)
+    batches = _batches(step.phases)
+    size = config.training.batch_size * batches
+    steps_per_epoch = number // size
 
     def order_of(epoch):
         key = jax.random.fold_in(jax.random.fold_in(state.key, ORDER), epoch)
-        return jnp.argsort(jax.random.bits(key, (data.shape[0],)))
+        return jnp.argsort(jax.random.bits(key, (number,)))
 
     def body(carry, t):
         state, order = carry
         epoch, i = t // steps_per_epoch, t % steps_per_epoch
         order = jax.lax.cond((i == 0) | (t == start), lambda: order_of(epoch), lambda: order)
-        x = data[jax.lax.dynamic_slice(order, (i * size,), (size,))]
+        rows = jax.lax.dynamic_slice(order, (i * size,), (size,))
+        batch = jax.tree.map(lambda v: v[rows], data)
         if config.data.dynamic:
-            x = binarize(jax.random.fold_in(jax.random.fold_in(state.key, NOISE), t), x)
-        state, metrics = step(state, Batch(x.astype(jnp.result_type(float))))
+            batch = batch._replace(x=refresh(config.data, fold(fold(state.key, NOISE), t), batch.x))
+        batch = jax.tree.map(lambda v: v.astype(jnp.result_type(float)), batch)
+        if batches > 1:
+            batch = jax.tree.map(lambda v: v.reshape(batches, -1, *v.shape[1:]), batch)
+        state, metrics = step(state, batch)
         return (state, order), metrics
 
-    order = jnp.zeros(data.shape[0], jnp.int32)
+    fold = jax.random.fold_in
+    order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
     return state, metrics
 
@@ -322,9 +344,13 @@ compiled_advance = jax.jit(_advance, static_argnames="length", donate_argnums=1)
 _compiled_whole = jax.jit(_whole)
 
 
+def _arrays(data: Any) -> Any:
+    return jax.tree.map(jnp.asarray, data)
+
+
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """A run as pure functions of (configuration, key, data); `data` is [N, D], on the device.
+    """A run as pure functions of (configuration, key, data); `data` is [N, D], or a `Batch` of that with contexts.
 
     The compiled programs depend on the configuration's structure alone: other floats compile nothing again.
     """
@@ -343,14 +369,14 @@ class Train:
 
     def __call__(self, config: Config, key: Key, data: Any) -> tuple[TrainState, Metrics]:
         """All `training.num_steps` steps: the last state, and every step's metrics, leaves [num_steps]."""
-        return _compiled_whole(self._enter(config, data), key, jnp.asarray(data))
+        return _compiled_whole(self._enter(config, data), key, _arrays(data))
 
     def init(self, config: Config, key: Key, data: Any) -> TrainState:
         """The state before the first step."""
-        return compiled_init(self._enter(config, data), key, jnp.asarray(data))
+        return compiled_init(self._enter(config, data), key, _arrays(data))
 
     def shapes(self, config: Config, data: Any) -> TrainState:
-        """The shapes and types of the state, without computing it; `data` may be a `jax.ShapeDtypeStruct`."""
+        """The shapes and types of the state, without computing it; `data` may hold `jax.ShapeDtypeStruct`."""
         return jax.eval_shape(_init, self._enter(config, data), jax.random.key(0), data)
 
     def advance(self, config: Config, state: TrainState, data: Any, start: Any, length: int):
@@ -360,7 +386,7 @@ class Train:
         """
         # A copy: it may be a part of the state, which is donated.
         start = jnp.array(start, jnp.int32, copy=True) if isinstance(start, jax.Array) else np.int32(start)
-        return compiled_advance(self._enter(config, data), state, jnp.asarray(data), start, length)
+        return compiled_advance(self._enter(config, data), state, _arrays(data), start, length)
 
 
 def next_stop(training: Training, step: int) -> int:
@@ -397,5 +423,5 @@ def make_train(config: Config) -> Train:
     validate(config)
     program = program_config(config)
     # Refuse a misfit here, before anything is traced; the number of visible units plays no part in it.
-    program.objective.build(program.model.build(program.model.least_visible))
+    program.objective.phases(program.model.build(program.model.least_visible), program.optimizer)
     return Train(jax.tree.structure(program))

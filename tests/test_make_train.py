@@ -10,7 +10,7 @@ import pytest
 from toys import worst
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, canonical, config, field
-from genjax_models.core import Objective
+from genjax_models.core import Batch, Objective, Phase
 from genjax_models.data import Arrays, Digits
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import VAE, SigmoidBeliefNetwork
@@ -44,6 +44,27 @@ class Witness(ObjectiveConfig):
             return self.pull * total * jnp.mean(batch.x), {"x": batch.x}
 
         return from_loss(loss)
+
+
+@config
+class TwoPhases(ObjectiveConfig):
+    """Two updates of the recognition network and one of the generative, each of which reports its batch."""
+
+    metric = "1.generative/x"
+
+    def build(self, model: Any) -> Objective:
+        return Witness().build(model)
+
+    def phases(self, model, optimizer):
+        objective = from_loss(lambda params, key, batch: (0.0 * key_free(params), {"x": batch.x, "c": batch.context}))
+        return (
+            Phase(objective, "recognition", optimizer.build(), repeats=2),
+            Phase(objective, "generative", optimizer.build()),
+        )
+
+
+def key_free(params):
+    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
 
 
 WITNESS = dataclasses.replace(CONFIG, objective=Witness(), optimizer=SGD(0.1))
@@ -343,3 +364,41 @@ def test_stop_halts_at_the_first_step_that_is_not_finite():
         before, _ = train.advance(settings, before, POISONED, 0, first)
     assert equal(state.params, before.params)
     assert equal(state.average, before.average)
+
+
+# Several phases, and contexts.
+
+
+def test_phases_take_fresh_batches_with_their_contexts():
+    """A step takes three batches that no other step of the epoch takes; contexts stay with their rows."""
+    settings = dataclasses.replace(WITNESS, objective=TwoPhases(), training=Training(num_steps=2, batch_size=3))
+    data = Batch(NUMBERED[:18], 100 + NUMBERED[:18, :1])
+    _, metrics = make_train(settings)(settings, KEY, data)
+    assert {"0.recognition/x", "0.recognition/c", "1.generative/x", "1.generative/c"} < set(metrics)
+    for phase in ("0.recognition", "1.generative"):
+        np.testing.assert_array_equal(metrics[f"{phase}/c"], 100 + metrics[f"{phase}/x"][..., :1])
+    # The first phase reports the last of its two batches: four of the six batches are seen here.
+    seen = np.concatenate([metrics[f"{phase}/x"][..., 0].ravel() for phase in ("0.recognition", "1.generative")])
+    assert len(set(seen.tolist())) == 12
+    assert set(seen.tolist()) <= set(range(1, 19))
+
+
+def test_phases_need_data_for_all_their_batches():
+    settings = dataclasses.replace(WITNESS, objective=TwoPhases(), training=Training(num_steps=1, batch_size=8))
+    with pytest.raises(DataError, match="got 8 and a step takes 3 batches, but the training data has 23 examples"):
+        make_train(settings)(settings, KEY, NUMBERED)
+
+
+def test_contexts_of_another_number_are_refused():
+    with pytest.raises(DataError, match=r"got 23 examples and contexts of \[\(22,\)\] rows"):
+        make_train(WITNESS)(WITNESS, KEY, Batch(NUMBERED, NUMBERED[:-1]))
+
+
+def test_dynamic_dequantization_draws_anew_at_every_step():
+    levels = np.repeat(np.arange(17, dtype=np.float32)[:, None] / 16, 2, axis=1)
+    data = Digits(binarization="none", dequantization="dynamic")
+    settings = dataclasses.replace(WITNESS, data=data, training=Training(num_steps=2, batch_size=17))
+    first, second = (np.sort(x, axis=0) for x in batches_seen(settings, data=levels))
+    for x in (first, second):
+        np.testing.assert_array_equal(np.floor(17 * x), np.arange(17)[:, None] * np.ones(2))
+    assert not (first == second).any()

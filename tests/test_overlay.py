@@ -219,6 +219,7 @@ BESIDE = {
     "generative": {"layers": (3,)},
     "recognition": {"layers": (3, 2)},
     "nade_hidden": {"recognition": "nade"},
+    "dequantization": {"binarization": "none", "levels": 5},
 }
 # Tuples that not any two numbers make.
 TUPLES = {"order": (1, 2, 0)}

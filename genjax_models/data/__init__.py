@@ -3,7 +3,18 @@
 from genjax_models.data.arrays import Arrays
 from genjax_models.data.bars import Bars
 from genjax_models.data.binarized_mnist import BinarizedMNIST
-from genjax_models.data.dataset import Binarization, Dataset, Support, binarize, check, evaluation_subset
+from genjax_models.data.dataset import (
+    Binarization,
+    Dataset,
+    Dequantization,
+    Support,
+    binarize,
+    check,
+    dequantize,
+    evaluation_subset,
+    examples,
+    refresh,
+)
 from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
@@ -28,11 +39,15 @@ __all__ = [
     "Binarization",
     "BinarizedMNIST",
     "Dataset",
+    "Dequantization",
     "Digits",
     "Support",
     "binarize",
     "check",
     "data_folder",
+    "dequantize",
     "evaluation_subset",
+    "examples",
     "fetch",
+    "refresh",
 ]

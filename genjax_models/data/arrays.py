@@ -8,9 +8,12 @@ import numpy as np
 from genjax_models.config import DataConfig, config, field, validate
 from genjax_models.data.dataset import (
     BINARIZATION_HELP,
+    DEQUANTIZATION_HELP,
     Binarization,
     Dataset,
+    Dequantization,
     check,
+    check_noise,
     from_intensities,
     require_finite,
     split,
@@ -99,6 +102,10 @@ class Arrays(DataConfig):
 
     path: str = field(nonempty=True, help="the file; looked for from the working folder, then in the data folder")
     binarization: Binarization = field(default="none", help=BINARIZATION_HELP)
+    levels: int | None = field(
+        default=None, ge=2, help="grey levels L of values k / (L - 1), 256 for bytes; None where there are none"
+    )
+    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
     validation_fraction: float = field(
         default=0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where the file has no splits"
     )
@@ -117,7 +124,9 @@ class Arrays(DataConfig):
             found.append(f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1.")
         if self.image_shape is not None and len(self.image_shape) not in (2, 3):
             found.append(f"image_shape: got {self.image_shape}, expected (height, width) or (height, width, channels).")
-        return found
+        if self.dequantization is not None and self.levels is None:
+            found.append(f"levels: got None with dequantization {self.dequantization!r}, which needs their number.")
+        return found + check_noise(self.binarization, self.dequantization)
 
     def _find(self, data_dir: str | None) -> Path:
         given = Path(os.path.expanduser(self.path))
@@ -183,8 +192,14 @@ class Arrays(DataConfig):
                 raise DataError(f"{path}: {error}") from error
         else:
             train, validation, test = (arrays[name] for name in SPLITS)
-        if self.binarization != "none" or (unit and not binary):
-            return from_intensities(train, validation, test, self.binarization, image_shape, str(path))
+        if self.dequantization is not None and not unit:
+            raise DataError(
+                f"{path}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
+                "[0, 1]. Scale the values before saving, or leave dequantization None."
+            )
+        if self.binarization != "none" or self.dequantization is not None or (unit and not binary):
+            noise = self.binarization, image_shape, str(path), self.levels, self.dequantization
+            return from_intensities(train, validation, test, *noise)
         if binary:
             train, validation, test = (x.astype(np.uint8) for x in (train, validation, test))
             return check(Dataset(train, validation, test, "binary", image_shape), str(path))

@@ -5,25 +5,32 @@ binarizations are the same under every version of numpy.
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax_models.core import Batch
 from genjax_models.errors import DataError
 
 Support = Literal["binary", "unit", "real"]
 Binarization = Literal["threshold", "fixed", "dynamic", "none"]
+Dequantization = Literal["fixed", "dynamic"]
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 BINARIZATION_HELP = (
     "threshold: 1 above 0.5; fixed: one Bernoulli draw for good; dynamic: a new draw at every training step; "
     "none: keep the intensities"
 )
+DEQUANTIZATION_HELP = (
+    "of L grey levels k / (L - 1) make reals (k + u) / L with uniform noise u, for densities. fixed: one draw for "
+    "good; dynamic: a new draw at every training step; None: keep the levels"
+)
 
 SPLIT_SEED = 0
 # One stream a split, so that a split's draw does not depend on the sizes of the others.
 BINARIZATION_SEEDS = {"train": 1, "validation": 2, "test": 3}
+DEQUANTIZATION_SEEDS = (4, 5, 6)
 
 
 class Dataset(NamedTuple):
@@ -31,7 +38,10 @@ class Dataset(NamedTuple):
 
     `train`, `validation` and `test` are uint8 in {0, 1}, or float32. `support` is about the values that the model is
     trained on: under dynamic binarization `train` holds intensities and `support` is "binary". `image_shape` is
-    (H, W) or (H, W, C) with product D, or None for rows that are no images.
+    (H, W) or (H, W, C) with product D, or None for rows that are no images. `levels` is the number L of grey levels
+    k / (L - 1) that the source has, None where it has none or they are not known; under `dequantization` the values
+    are (k + u) / L, but for a `train` that is "dynamic" and still holds the levels. A model that is given more than x
+    finds it in the contexts, [N, C] for each split.
     """
 
     train: np.ndarray
@@ -39,16 +49,27 @@ class Dataset(NamedTuple):
     test: np.ndarray
     support: Support
     image_shape: tuple[int, ...] | None
+    levels: int | None = None
+    dequantization: Dequantization | None = None
+    train_context: np.ndarray | None = None
+    validation_context: np.ndarray | None = None
+    test_context: np.ndarray | None = None
 
     @property
     def dynamic(self) -> bool:
-        """Whether every training step must pass its batch through `binarize`."""
-        return self.support == "binary" and self.train.dtype.kind == "f"
+        """Whether every training step must pass its batch through `binarize` or `dequantize`."""
+        return self.dequantization == "dynamic" or (self.support == "binary" and self.train.dtype.kind == "f")
 
 
 def splits(data: Dataset) -> dict[str, np.ndarray]:
     """The three arrays by name."""
     return {"train": data.train, "validation": data.validation, "test": data.test}
+
+
+def examples(data: Dataset, split: Literal["train", "validation", "test"]) -> Any:
+    """A split [N, D]; a `Batch` of it with its contexts, where there are any."""
+    x, context = getattr(data, split), getattr(data, f"{split}_context")
+    return x if context is None else Batch(x, context)
 
 
 def require_finite(x: np.ndarray, name: str) -> None:
@@ -75,6 +96,36 @@ def require_unit(x: np.ndarray, name: str, support: str) -> None:
         f"intensities in [0, 1] for {support} data. Scale them first, for example by (x - min) / (max - min), or by "
         "x / 255 for bytes."
     )
+
+
+def require_levels(data: Dataset, source: str) -> int:
+    """L, if all values are grey levels k / (L - 1); otherwise raise DataError."""
+    if data.levels is None or data.levels < 2:
+        raise DataError(
+            f"{source}: got levels {data.levels!r}; dequantization needs the number of grey levels, from 2 up."
+        )
+    for name, x in splits(data).items():
+        k = x * np.float32(data.levels - 1)
+        # float32 holds k / (L - 1) to 6e-8 of it, so k to less than 0.01 for up to 10^5 levels.
+        if (wrong := np.abs(k - np.round(k)) > 0.01).any():
+            raise DataError(
+                f"{source}, {name} split: {int(wrong.sum())} of {x.size} values are none of the {data.levels} grey "
+                f"levels k / {data.levels - 1}, such as {x[wrong][0]:g}; give the number of levels that the data has."
+            )
+    return data.levels
+
+
+def _check_context(context: np.ndarray | None, number: int, of_train: np.ndarray | None, name: str) -> None:
+    if (context is None) != (of_train is None):
+        raise DataError(f"{name}: contexts are in some splits and not in others; give all three, or none.")
+    if context is None or of_train is None:
+        return
+    if context.ndim != 2 or context.dtype != np.float32 or context.shape != (number, *of_train.shape[1:]):
+        raise DataError(
+            f"{name}: got contexts of shape {context.shape} and dtype {context.dtype}, expected float32 of shape "
+            f"{(number, *of_train.shape[1:])}, a row for each example, of the same width in every split."
+        )
+    require_finite(context, f"{name}, contexts")
 
 
 def check(data: Dataset, source: str = "data") -> Dataset:
@@ -115,6 +166,7 @@ def check(data: Dataset, source: str = "data") -> Dataset:
                     f"{name}: {between} of {x.size} values are neither 0 nor 1; expected zeros and ones for binary "
                     "data. Binarize this split once."
                 )
+        _check_context(getattr(data, f"{split_name}_context"), len(x), data.train_context, name)
     if data.image_shape is not None and math.prod(data.image_shape) != width:
         raise DataError(
             f"{source}: image_shape {data.image_shape} has {math.prod(data.image_shape)} pixels, but every row has "
@@ -160,6 +212,23 @@ def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
     return (jax.random.uniform(key, x.shape) < x).astype(jnp.float32)
 
 
+def dequantize(key: jax.Array, x: jax.Array, levels: int) -> jax.Array:
+    """(k + u) / L with u uniform on [0, 1), in [0, 1), of grey levels x = k / (L - 1), [...].
+
+    Reference:
+        Uria, Murray and Larochelle 2013, section 4; Theis, van den Oord and Bethge 2016, section 3.1: a density's mean
+        log-likelihood of such data is below that of the levels it makes, sum over [k, k + 1) / L.
+    """
+    return (jnp.round(x * (levels - 1)) + jax.random.uniform(key, x.shape)) / levels
+
+
+def refresh(source: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+    """A training batch [B, D] of a `dynamic` source with a new draw of its noise."""
+    if getattr(source, "dequantization", None) == "dynamic":
+        return dequantize(key, x, source.levels)
+    return binarize(key, x)
+
+
 def threshold(x: np.ndarray) -> np.ndarray:
     """uint8: 1 where an intensity is more than 0.5, and 0 elsewhere, at 0.5 itself too."""
     return (x > 0.5).astype(np.uint8)
@@ -176,6 +245,23 @@ def draw(x: np.ndarray, seed: int) -> np.ndarray:
     return out
 
 
+def draw_dequantized(x: np.ndarray, seed: int, levels: int) -> np.ndarray:
+    """float32 (k + u) / L, one draw of u that depends only on the shape of x = k / (L - 1), [N, D], and `seed`."""
+    noise = np.random.RandomState(seed).random_sample(x.shape)
+    dequantized = ((np.round(x * (levels - 1)) + noise) / levels).astype(np.float32)
+    # Rounding to float32 must not make the next level of the last, nor 1 of the highest.
+    return np.minimum(dequantized, np.nextafter(np.float32(1), np.float32(0)))
+
+
+def check_noise(binarization: Binarization, dequantization: Dequantization | None) -> list[str]:
+    """What is wrong with the two together, for a configuration's `check`."""
+    if dequantization is None or binarization == "none":
+        return []
+    return [
+        f"dequantization: got {dequantization!r} with binarization {binarization!r}, which leaves no levels; use one."
+    ]
+
+
 def from_intensities(
     train: np.ndarray,
     validation: np.ndarray,
@@ -183,16 +269,26 @@ def from_intensities(
     binarization: Binarization,
     image_shape: tuple[int, ...] | None,
     source: str = "data",
+    levels: int | None = None,
+    dequantization: Dequantization | None = None,
 ) -> Dataset:
     """A checked data set from float32 intensities in [0, 1], each split [N, D].
 
     "threshold" and "fixed" make all splits zeros and ones; "dynamic" leaves `train` as it is, for `binarize` at every
-    step, and draws the other two once, as "fixed" does; "none" keeps all intensities.
+    step, and draws the other two once, as "fixed" does; "none" keeps all intensities, or under a `dequantization`
+    the grey levels with noise.
 
     Raises:
         DataError: see `check`.
     """
-    data = check(Dataset(train, validation, test, "unit", image_shape), source)
+    data = check(Dataset(train, validation, test, "unit", image_shape, levels), source)
+    if dequantization is not None:
+        levels = require_levels(data, source)
+        train, validation, test = (
+            x if dequantization == "dynamic" and name == "train" else draw_dequantized(x, seed, levels)
+            for (name, x), seed in zip(splits(data).items(), DEQUANTIZATION_SEEDS, strict=True)
+        )
+        return Dataset(train, validation, test, "unit", image_shape, levels, dequantization)
     if binarization == "none":
         return data
     if binarization == "threshold":

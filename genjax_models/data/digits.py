@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import BINARIZATION_HELP, Binarization, Dataset, from_intensities, split
+from genjax_models.data.dataset import (
+    BINARIZATION_HELP,
+    DEQUANTIZATION_HELP,
+    Binarization,
+    Dataset,
+    Dequantization,
+    check_noise,
+    from_intensities,
+    split,
+)
 from genjax_models.errors import DataError
 
 ROWS, PIXELS = 1797, 64
@@ -54,6 +63,15 @@ class Digits(DataConfig):
     """
 
     binarization: Binarization = field(default="threshold", help=BINARIZATION_HELP)
+    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
+
+    @property
+    def levels(self) -> int:
+        """Grey levels."""
+        return 17
+
+    def check(self) -> list[str]:
+        return check_noise(self.binarization, self.dequantization)
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 64; `data_dir` is not needed.
@@ -62,5 +80,7 @@ class Digits(DataConfig):
             DataError: scikit-learn is not installed, or its file is broken.
         """
         validate(self)
-        train, validation, test = split(_intensities(), VALIDATION, TEST)
-        return from_intensities(train, validation, test, self.binarization, (8, 8), "digits")
+        parts = split(_intensities(), VALIDATION, TEST)
+        return from_intensities(
+            *parts, self.binarization, (8, 8), "digits", levels=self.levels, dequantization=self.dequantization
+        )

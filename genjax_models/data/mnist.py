@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import BINARIZATION_HELP, Binarization, Dataset, from_intensities
+from genjax_models.data.dataset import (
+    BINARIZATION_HELP,
+    DEQUANTIZATION_HELP,
+    Binarization,
+    Dataset,
+    Dequantization,
+    check_noise,
+    from_intensities,
+)
 from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder, find, locate, read_bytes
 from genjax_models.errors import DataError
@@ -77,9 +85,18 @@ class MNIST(DataConfig):
     """
 
     binarization: Binarization = field(default="dynamic", help=BINARIZATION_HELP)
+    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
     download: str | None = field(
         default=None, nonempty=True, help="base address of the gzipped files, to fetch what is missing; None: never"
     )
+
+    @property
+    def levels(self) -> int:
+        """Grey levels."""
+        return 256
+
+    def check(self) -> list[str]:
+        return check_noise(self.binarization, self.dequantization)
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 784.
@@ -109,6 +126,7 @@ class MNIST(DataConfig):
                     "images are the validation split. Put the whole file of MNIST here."
                 )
         train, test = (_intensities(x) for x in images)
+        parts = train[:-VALIDATION], train[-VALIDATION:], test
         return from_intensities(
-            train[:-VALIDATION], train[-VALIDATION:], test, self.binarization, IMAGE_SHAPE, SUBFOLDER
+            *parts, self.binarization, IMAGE_SHAPE, SUBFOLDER, levels=self.levels, dequantization=self.dequantization
         )

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax_models.data import dataset
+from genjax_models.config import validate
+from genjax_models.core import Batch
+from genjax_models.data import MNIST, Arrays, Digits, dataset, dequantize, examples, refresh
 from genjax_models.data.dataset import Dataset, binarize, check, draw, evaluation_subset, from_intensities, split
-from genjax_models.errors import DataError
+from genjax_models.errors import ConfigError, DataError
 
 
 def grey(rows, columns=4, seed=0):
@@ -162,3 +164,108 @@ def test_import_is_light():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# Dequantization.
+
+LEVELS = np.arange(4, dtype=np.float32)[None] / 3  # one row with each of four levels
+
+
+def dequantized(kind, x=LEVELS):
+    return from_intensities(x, x, x, "none", None, "mine", levels=4, dequantization=kind)
+
+
+def test_dequantization_fills_the_bin_of_every_level():
+    """(k + u) / L lies in [k / L, (k + 1) / L), uniformly, and each split has a draw of its own."""
+    tall = np.repeat(LEVELS, 5000, axis=0)
+    data = dequantized("fixed", tall)
+    assert data.support == "unit"
+    for x in (data.train, data.validation, data.test, dequantize(jax.random.key(0), tall, 4)):
+        k = np.floor(4 * np.asarray(x, np.float64))
+        assert (k == np.arange(4)).all()
+        u = 4 * np.asarray(x, np.float64) - k
+        # 20,000 uniform draws: five standard errors of the mean and of the mean square.
+        assert abs(u.mean() - 1 / 2) < 5 * np.sqrt(1 / 12 / u.size)
+        assert abs((u**2).mean() - 1 / 3) < 5 * np.sqrt(4 / 45 / u.size)
+    assert not (data.train == data.validation).any()
+    assert (dequantized("fixed", tall).train == data.train).all()
+
+
+def test_the_highest_level_stays_below_one(monkeypatch):
+    class Almost:
+        def __init__(self, seed):
+            pass
+
+        def random_sample(self, shape):
+            return np.full(shape, np.nextafter(1, 0))
+
+    monkeypatch.setattr(dataset.np.random, "RandomState", Almost)
+    assert dequantized("fixed").train.max() < 1
+
+
+def test_dynamic_dequantization_leaves_the_levels_to_every_step():
+    data = dequantized("dynamic")
+    assert data.dynamic
+    assert not dequantized("fixed").dynamic
+    assert (data.train == LEVELS).all()
+    assert (data.test != LEVELS).all()
+    source = Digits(binarization="none", dequantization="dynamic")
+    x = np.float32([[0, 1]])
+    drawn = [np.asarray(refresh(source, jax.random.key(i), x)) for i in (0, 1)]
+    assert (drawn[0] != drawn[1]).all()
+    assert [np.floor(17 * d).tolist() for d in drawn] == [[[0, 16]], [[0, 16]]]
+    loaded = source.load()
+    assert loaded.levels == 17
+    assert (loaded.train == Digits(binarization="none").load().train).all()
+    assert set(np.unique(refresh(Digits(binarization="dynamic"), jax.random.key(0), LEVELS))) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "message"),
+    [
+        (lambda: dequantized("fixed", LEVELS / 2), DataError, r"train split: 2 of 4 values are none of the 4 grey"),
+        (
+            lambda: from_intensities(LEVELS, LEVELS, LEVELS, "none", None, "mine", None, "fixed"),
+            DataError,
+            "levels None",
+        ),
+        (lambda: validate(MNIST(dequantization="fixed")), ConfigError, "'fixed' with binarization 'dynamic'"),
+        (lambda: validate(Digits(dequantization="dynamic")), ConfigError, "with binarization 'threshold'"),
+        (lambda: validate(Arrays(path="x.npy", dequantization="fixed")), ConfigError, "levels: got None with"),
+        (lambda: validate(Arrays(path="x.npy", levels=1)), ConfigError, "levels: got 1"),
+    ],
+)
+def test_dequantization_of_what_has_no_such_levels(run, error, message):
+    with pytest.raises(error, match=message):
+        run()
+
+
+# Contexts.
+
+
+def with_contexts(*widths, dtype=np.float32, more=0):
+    rows = [np.zeros((n + more, w), dtype) for n, w in zip((6, 3, 2), widths, strict=True)]
+    return data(train_context=rows[0], validation_context=rows[1], test_context=rows[2])
+
+
+def test_contexts_come_with_their_examples():
+    given = check(with_contexts(5, 5, 5))
+    batch = examples(given, "validation")
+    assert isinstance(batch, Batch)
+    assert (batch.x is given.validation, batch.context is given.validation_context) == (True, True)
+    assert examples(data(), "test").shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (with_contexts(5, 5, 4), r"test split: got contexts of shape \(2, 4\) and dtype float32, expected .*\(2, 5\)"),
+        (with_contexts(5, 5, 5, more=1), r"train split: got contexts of shape \(7, 5\).*\(6, 5\)"),
+        (with_contexts(5, 5, 5, dtype=np.float64), "dtype float64, expected float32"),
+        (with_contexts(5, 5, 5)._replace(validation_context=None), "validation split: contexts are in some splits"),
+        (with_contexts(5, 5, 5)._replace(test_context=np.full((2, 5), np.nan, np.float32)), "10 of 10 values are NaN"),
+    ],
+)
+def test_contexts_that_do_not_fit(given, message):
+    with pytest.raises(DataError, match=message):
+        check(given, "mine")
