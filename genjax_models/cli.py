@@ -339,6 +339,14 @@ def _summary(result: dict) -> str:
             f"\ntest NLL of p* {unnormalized} unnormalized, which is the one to compare; {normalized} with log Z "
             f"{log_z} ({result['log_z_samples']} samples), an estimate that is low in expectation and then flatters it"
         )
+    if "test_squared_error" in result:
+        made, blended = (
+            f"{result[name]:.5f} +- {result[f'{name}_standard_error']:.5f}"
+            for name in ("test_squared_error", "test_squared_error_of_blend")
+        )
+        summary += (
+            f"\nsquared error of E[x | c] {made} a unit; of the blend of the two nearest codes' examples {blended}"
+        )
     return summary
 
 

@@ -39,6 +39,11 @@ class ModelConfig(abc.ABC):
         """The values that p(x) is defined on: "unit" for [0, 1], or "real"."""
 
     @property
+    def needs_context(self) -> bool:
+        """Whether the model is of x given more: a code, a class."""
+        return False
+
+    @property
     def least_visible(self) -> int:
         """The fewest visible units that the model may be built for."""
         return 1

@@ -100,8 +100,10 @@ class LikelihoodModel(NamedTuple):
     # Ensembles. (params, key, shared_key, x, c) -> the score of a random member, to train by; in expectation over both
     # keys a lower bound on log p(x). A batch shares one shared_key.
     training_log_prob: Callable[..., Scalar] | None = None
+    mean: Callable[..., X] | None = None  # (params, c) -> E[x | c], where that has a closed form
     # (params, key, x, hidden, c) -> x with the units [D] where `hidden` is true drawn from p(x_hidden | x_seen).
     complete: Callable[..., X] | None = None
+    levels: int | None = None  # L, where a unit takes the values k / (L - 1) alone
     # Orders of the units, in each of which `complete` needs the seen ones first; None where any may be seen.
     completion_orders: tuple[tuple[int, ...], ...] | None = None
 

@@ -40,6 +40,7 @@ from genjax_models.measuring import (
     measure,
     sample_images,
     test,
+    views,
 )
 from genjax_models.preparation import load_data, log_kind_of_data, prepare
 from genjax_models.run_folder import (
@@ -300,7 +301,7 @@ def _nonfinite_message(run: Run, step: int, last_finite: float | None) -> str:
 def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock, log: Log) -> dict:
     log("evaluating on the test split")
     chosen_state, params, chosen = chosen_parameters(run, log)
-    tested = test(run, chosen_state, params, jax.device_put(examples(data, "test")), run.config.evaluation.num_samples)
+    tested = test(run, chosen_state, params, data, run.config.evaluation.num_samples)
     return write_result(run, chosen, params, tested, state, rows, clock, data)
 
 
@@ -330,6 +331,9 @@ def write_result(
     plots.save_images(
         run.folder / "samples.png", sample_images(run, params, 100, contexts=data.test_context), run.data.image_shape
     )
+    if (shown := views(run, params, data, 20)) is not None:
+        shape = run.data.image_shape
+        plots.save_images(run.folder / "views.png", shown.reshape(-1, run.data.visible), shape, columns=12)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested,
@@ -395,7 +399,7 @@ def evaluate_run(
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
     tested = {
         "evaluated_step": chosen.step,
-        **test(run, state, params, jax.device_put(examples(data, "test")), samples),
+        **test(run, state, params, data, samples),
     }
     try:
         with (run.folder / EVALUATIONS).open("a", encoding="utf-8") as file:

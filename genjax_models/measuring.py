@@ -14,11 +14,13 @@ import numpy as np
 
 from genjax_models import checkpoints
 from genjax_models.config import Config
-from genjax_models.core import LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState
+from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState
+from genjax_models.data import Dataset, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
     LogMarginal,
     LogZSquared,
+    blend,
     inpaint,
     log_marginal,
     log_p_star,
@@ -26,6 +28,7 @@ from genjax_models.evaluation import (
     log_z_squared,
     objective_metrics,
     sample_p_star,
+    squared_error,
 )
 from genjax_models.run_folder import Run
 from genjax_models.train import EVALUATION, build, make_train, metric_prefixes, program_config
@@ -72,6 +75,8 @@ def draw_expectations(config: Config, params: Params, key, visible: int, num: in
     model = config.model.build(visible)
 
     def one(key, c):
+        if isinstance(model, LikelihoodModel) and model.mean is not None:
+            return model.mean(params, c)
         if not isinstance(model, LatentVariableModel):
             return model.sample(params, key, c)
         z, x = model.sample_joint(params, key, c)
@@ -171,19 +176,23 @@ def measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Arr
     return example_metrics(program_config(run.config), state, params, key, x, run.data.visible)
 
 
-def test(run: Run, state: TrainState, params: Params, x_test: jax.Array, num_samples: int) -> dict:
+def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
     """Bound and NLL on the test split; and what p* gives it, where that is asked for."""
+    x_test = jax.device_put(examples(data, "test"))
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
     estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
-    p_star = test_p_star(run, params, x_test, num_samples)
-    return test_figures(run.config, bounds, estimate.log_prob, estimate.standard_error, num_samples, p_star)
+    more = test_more(run, params, data, num_samples)
+    return test_figures(run.config, bounds, estimate.log_prob, estimate.standard_error, num_samples, more)
 
 
-def test_figures(
-    config: Config, bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, p_star: dict
-) -> dict:
-    """What is said of the test split, from values of every example, each [N], and the figures of p*, if any.
+def test_more(run: Run, params: Params, data: Dataset, num_samples: int) -> dict:
+    """What only some runs are tested for: p*, or images of known codes."""
+    return {**test_p_star(run, params, data.test, num_samples), **test_codes(run, params, data)}
+
+
+def test_figures(config: Config, bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, more: dict) -> dict:
+    """What is said of the test split, from values of every example, each [N], and other figures.
 
     An exact log p(x) has no number of samples: None.
     """
@@ -197,10 +206,50 @@ def test_figures(
         "test_nll_standard_error": nll_error,
         "test_nll_samples": num_samples if sampled else None,
         "test_nll_mean_estimator_error": number(np.mean(np.asarray(standard_error))),
-        **p_star,
+        **more,
         "test_examples": len(bounds),
         "units": "nats per example",
     }
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def _squared_error(config: Config, params: Params, batch: Batch, visible: int) -> jax.Array:
+    return squared_error(config.model.build(visible), params, batch)
+
+
+def _blend(data: Dataset, rows: np.ndarray) -> np.ndarray:
+    assert data.train_context is not None
+    assert data.test_context is not None
+    return blend(data.train, data.train_context, data.test_context[rows])
+
+
+def test_codes(run: Run, params: Params, data: Dataset) -> dict:
+    """The squared error of E[x | c] on the test split, beside the blend of the two training examples with the nearest
+    codes; nothing unless the model makes x of known codes."""
+    model = run.config.model.build(run.data.visible)
+    if data.train_context is None or not isinstance(model, LikelihoodModel) or model.mean is None:
+        return {}
+    batch = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), examples(data, "test"))
+    mean, error = mean_and_error(_squared_error(program_config(run.config), params, batch, run.data.visible))
+    blended = _blend(data, np.arange(len(data.test)))
+    between, between_error = mean_and_error(((blended - data.test) ** 2).mean(axis=1))
+    return {
+        "test_squared_error": mean,
+        "test_squared_error_standard_error": error,
+        "test_squared_error_of_blend": between,
+        "test_squared_error_of_blend_standard_error": between_error,
+    }
+
+
+def views(run: Run, params: Params, data: Dataset, num: int) -> np.ndarray | None:
+    """Of `num` test examples, spread evenly: x, E[x | c], and the blend of its neighbours, [num, 3, D]; None where
+    `test_codes` has nothing."""
+    if not test_codes(run, params, data):
+        return None
+    rows = np.arange(num) * len(data.test) // num
+    made = sample_images(run, params, num, contexts=data.test_context)
+    blended = _blend(data, rows)
+    return np.stack([data.test[rows], made, blended], axis=1)
 
 
 def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict:

@@ -33,6 +33,11 @@ def load_data(
             f"{type(config.data).__name__}: dynamic is {config.data.dynamic}, but its data say {data.dynamic}; its "
             "property `dynamic` must tell whether every step binarizes anew."
         )
+    if config.model.needs_context and data.train_context is None:
+        raise DataError(
+            f"{type(config.model).__name__} is given a context with every example, which {type(config.data).__name__} "
+            "does not have; use data with contexts, such as COIL20 or Solids."
+        )
     wanted = config.model.data_support
     if wanted == "unit" and data.support == "real":
         values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])

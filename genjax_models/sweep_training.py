@@ -25,7 +25,7 @@ from genjax_models.measuring import (
     chosen_parameters,
     evaluated_parameters,
     test_figures,
-    test_p_star,
+    test_more,
 )
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
@@ -394,9 +394,9 @@ def _finish(
     estimate = stack.log_marginal(states, x, num_samples)
     for i, ((member, last), (state, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
         params = evaluated_parameters(state)
-        p_star = test_p_star(member.run, params, data.test, num_samples)
+        more = test_more(member.run, params, data, num_samples)
         log_prob, error = estimate.log_prob[i], estimate.standard_error[i]
-        tested = test_figures(member.run.config, bounds[i], log_prob, error, num_samples, p_star)
+        tested = test_figures(member.run.config, bounds[i], log_prob, error, num_samples, more)
         rows = member.record.metrics.rows
         result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data)
         member.status, member.state = "finished", None
@@ -405,6 +405,12 @@ def _finish(
 
 def figures(result: dict) -> dict[str, float | None]:
     """The figures of a result that a sweep compares."""
-    compared = ("test_bound", "test_nll", "test_nll_p_star_unnormalized", "test_nll_p_star")
+    compared = (
+        "test_bound",
+        "test_nll",
+        "test_nll_p_star_unnormalized",
+        "test_nll_p_star",
+        "test_squared_error",
+    )
     names = [n for name in compared for n in (name, f"{name}_standard_error")]
     return {name: result[name] for name in (*names, "total_seconds") if name in result}

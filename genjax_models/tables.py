@@ -3,6 +3,7 @@
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import SOURCES
 from genjax_models.models import MODELS
+from genjax_models.models.units import UNITS
 from genjax_models.objectives import OBJECTIVES, Part
 from genjax_models.objectives.baselines import BASELINES
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES
@@ -11,4 +12,4 @@ from genjax_models.optimizers import OPTIMIZERS, SCHEDULES
 def types() -> dict[str, type]:
     """Every configuration class by the name it has in `config.json`."""
     own = {"config": Config, "training": Training, "evaluation": Evaluation, "part": Part}
-    return {**own, **MODELS, **OBJECTIVES, **BASELINES, **OPTIMIZERS, **SCHEDULES, **SOURCES}
+    return {**own, **MODELS, **UNITS, **OBJECTIVES, **BASELINES, **OPTIMIZERS, **SCHEDULES, **SOURCES}

@@ -3,6 +3,7 @@
 from genjax_models.data.arrays import Arrays
 from genjax_models.data.bars import Bars
 from genjax_models.data.binarized_mnist import BinarizedMNIST
+from genjax_models.data.coil20 import COIL20
 from genjax_models.data.dataset import (
     Binarization,
     Dataset,
@@ -19,6 +20,7 @@ from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
 from genjax_models.data.mnist import MNIST
+from genjax_models.data.solids import Solids
 from genjax_models.data.uci import UCI
 
 SOURCES: dict[str, type] = {
@@ -27,10 +29,13 @@ SOURCES: dict[str, type] = {
     "binarized_mnist": BinarizedMNIST,
     "uci": UCI,
     "bars": Bars,
+    "solids": Solids,
+    "coil20": COIL20,
     "arrays": Arrays,
 }
 
 __all__ = [
+    "COIL20",
     "MNIST",
     "SOURCES",
     "UCI",
@@ -41,6 +46,7 @@ __all__ = [
     "Dataset",
     "Dequantization",
     "Digits",
+    "Solids",
     "Support",
     "binarize",
     "check",

@@ -12,12 +12,14 @@ from genjax_models.evaluation.bidirectional import (
     sample_p_star,
 )
 from genjax_models.evaluation.bound import objective_metrics
+from genjax_models.evaluation.completion import complete
 from genjax_models.evaluation.gradients import (
     GradientStatistics,
     GroupStatistics,
     exact_gradient,
     gradient_statistics,
 )
+from genjax_models.evaluation.interpolation import blend, interpolate, squared_error
 from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 
@@ -29,15 +31,19 @@ __all__ = [
     "LogPStar",
     "LogZSquared",
     "PStarSamples",
+    "blend",
+    "complete",
     "exact_gradient",
     "exact_log_marginal",
     "exact_log_p_star",
     "gradient_statistics",
     "inpaint",
+    "interpolate",
     "log_marginal",
     "log_p_star",
     "log_prob",
     "log_z_squared",
     "objective_metrics",
     "sample_p_star",
+    "squared_error",
 ]

@@ -453,13 +453,7 @@ def inpaint(
     _require("inpaint", model, num_candidates=num_candidates, block=block)
     _require_sweeps("inpaint", num_sweeps, 1)
     batch = check_examples(as_batch(x))
-    mask = jnp.asarray(hidden)
-    if mask.dtype != bool or mask.shape not in (batch.x.shape, batch.x.shape[1:]):
-        raise DataError(
-            f"hidden: got {mask.dtype} of shape {mask.shape}, expected booleans of shape {batch.x.shape[1:]} or "
-            f"{batch.x.shape}, True where x is not seen."
-        )
-    mask = jnp.broadcast_to(mask, batch.x.shape)
+    mask = check_hidden(batch.x, hidden)
     if not any(isinstance(v, jax.core.Tracer) for v in (batch.x, mask)):
         require_binary_where_seen(batch.x, mask)
     return _run_inpaint(model, num_candidates, block, params, key, batch, mask, num_sweeps)
@@ -479,6 +473,17 @@ def _require_binary(name: str, model: Any) -> None:
     if getattr(model, "support", None) != "binary":
         got = getattr(model, "name", repr(model))
         raise ModelError(f"{name} sweeps over binary units, and {got} is no latent variable model with binary latents.")
+
+
+def check_hidden(x: jax.Array, hidden: Any) -> jax.Array:
+    """The mask of examples x [N, D], as booleans [N, D]; DataError for another shape or type."""
+    mask = jnp.asarray(hidden)
+    if mask.dtype != bool or mask.shape not in (x.shape, x.shape[1:]):
+        raise DataError(
+            f"hidden: got {mask.dtype} of shape {mask.shape}, expected booleans of shape {x.shape[1:]} or {x.shape}, "
+            "True where x is not seen."
+        )
+    return jnp.broadcast_to(mask, x.shape)
 
 
 def require_binary_where_seen(x: Any, hidden: Any) -> None:

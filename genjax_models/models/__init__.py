@@ -2,11 +2,22 @@
 
 from genjax_models.config import ModelConfig
 from genjax_models.models.adapter import as_model
+from genjax_models.models.affine_generator import AffineGenerator, affine_generator, fit_affine
+from genjax_models.models.autoregressive_flows import IAF, MAF, iaf, maf
+from genjax_models.models.coupling import NICE, NeuralSplineFlow, RealNVP, neural_spline_flow, nice, realnvp
 from genjax_models.models.darn import DARN, darn
+from genjax_models.models.deep_nade import DeepNADE, deep_nade
 from genjax_models.models.fully_visible import FVSBN, NADE, fvsbn, nade
 from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
+from genjax_models.models.inverse_transform import (
+    InverseTransform,
+    InverseTransformGenerator,
+    inverse_transform_generator,
+    inverse_transform_of_density,
+)
 from genjax_models.models.made import MADE, made
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
+from genjax_models.models.supervised_generator import SupervisedGenerator, supervised_generator
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
 from genjax_models.models.unlayered_belief_network import UnlayeredBeliefNetwork, unlayered_belief_network
 from genjax_models.models.vae import VAE, vae
@@ -20,25 +31,55 @@ MODELS: dict[str, type[ModelConfig]] = {
     "fvsbn": FVSBN,
     "nade": NADE,
     "made": MADE,
+    "deep_nade": DeepNADE,
+    "affine_generator": AffineGenerator,
+    "inverse_transform_generator": InverseTransformGenerator,
+    "nice": NICE,
+    "realnvp": RealNVP,
+    "neural_spline_flow": NeuralSplineFlow,
+    "maf": MAF,
+    "iaf": IAF,
+    "supervised_generator": SupervisedGenerator,
 }
 
 __all__ = [
     "DARN",
     "FVSBN",
+    "IAF",
     "MADE",
+    "MAF",
     "MODELS",
     "NADE",
+    "NICE",
     "VAE",
+    "AffineGenerator",
+    "DeepNADE",
     "HelmholtzMachine",
+    "InverseTransform",
+    "InverseTransformGenerator",
+    "NeuralSplineFlow",
+    "RealNVP",
     "SigmoidBeliefNetwork",
+    "SupervisedGenerator",
     "UnlayeredBeliefNetwork",
+    "affine_generator",
     "as_model",
     "darn",
+    "deep_nade",
+    "fit_affine",
     "fvsbn",
     "helmholtz_machine",
+    "iaf",
+    "inverse_transform_generator",
+    "inverse_transform_of_density",
     "made",
+    "maf",
     "nade",
+    "neural_spline_flow",
+    "nice",
+    "realnvp",
     "sigmoid_belief_network",
+    "supervised_generator",
     "universal_sigmoid_belief_network",
     "unlayered_belief_network",
     "vae",

@@ -107,6 +107,10 @@ class DeepNADEModule(nn.Module):
     def lacks(self) -> tuple[str, ...]:
         return () if self.num_orders == 1 and isinstance(self.units, Bernoulli) else ("conditional_logits",)
 
+    @property
+    def levels(self) -> int | None:
+        return self.units.levels
+
     def setup(self):
         self.generative = OrderAgnosticNetwork(self.visible, self.hidden, self.activation, self.units.outputs)
         self.orders = ensemble(self.order, self.num_orders, self.visible)

@@ -131,6 +131,10 @@ class MADEModule(nn.Module):
             return (self.order,)
         return tuple(tuple(map(int, o)) for o in ensemble(self.order_seed, self.num_masks, len(self.order)))
 
+    @property
+    def levels(self) -> int | None:
+        return self.units.levels
+
     def setup(self):
         self.generative = MaskedNetwork(
             self.order,

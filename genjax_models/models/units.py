@@ -43,6 +43,7 @@ class Bernoulli:
     citation: ClassVar[str] = ""
     data_support: ClassVar[str] = "unit"
     outputs: ClassVar[None] = None  # one number a unit, without an axis
+    levels: ClassVar[int] = 2
 
     def log_probs(self, logits: jax.Array, x: jax.Array) -> jax.Array:
         """log p(x_i), [..., D]."""
@@ -94,6 +95,7 @@ class MixtureOfGaussians(_Summed):
 
     citation: ClassVar[str] = "Uria, Murray and Larochelle 2013"
     data_support: ClassVar[str] = "real"
+    levels: ClassVar[None] = None
 
     components: int = field(default=10, ge=1, help="Gaussians a unit")
     least_scale: float = field(
