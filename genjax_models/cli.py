@@ -339,6 +339,10 @@ def _summary(result: dict) -> str:
             f"\ntest NLL of p* {unnormalized} unnormalized, which is the one to compare; {normalized} with log Z "
             f"{log_z} ({result['log_z_samples']} samples), an estimate that is low in expectation and then flatters it"
         )
+    if "test_nll_in_logit_space" in result:
+        summary += f"\ntest NLL {result['test_nll_in_logit_space']:.2f} nats per example in logit space"
+    if "test_bits_per_dim" in result:
+        summary += f"\n{result['test_bits_per_dim']:.3f} bits per dimension"
     if "test_squared_error" in result:
         made, blended = (
             f"{result[name]:.5f} +- {result[f'{name}_standard_error']:.5f}"

@@ -39,6 +39,16 @@ class ModelConfig(abc.ABC):
         """The values that p(x) is defined on: "unit" for [0, 1], or "real"."""
 
     @property
+    def density(self) -> bool:
+        """Whether p(x) is a density, without limit for data that take few values."""
+        return self.data_support == "real" or getattr(self, "logit", None) is not None
+
+    @property
+    def levels(self) -> int | None:
+        """L, where p(x) is a probability of units with values k / (L - 1); None for others."""
+        return getattr(getattr(self, "units", None), "levels", None)
+
+    @property
     def needs_context(self) -> bool:
         """Whether the model is of x given more: a code, a class."""
         return False

@@ -14,7 +14,7 @@ import numpy as np
 
 from genjax_models import checkpoints
 from genjax_models.config import Config
-from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState
+from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
 from genjax_models.data import Dataset, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
@@ -30,6 +30,7 @@ from genjax_models.evaluation import (
     sample_p_star,
     squared_error,
 )
+from genjax_models.evaluation.blocks import in_blocks
 from genjax_models.run_folder import Run
 from genjax_models.train import EVALUATION, build, make_train, metric_prefixes, program_config
 
@@ -182,31 +183,51 @@ def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
     estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
-    more = test_more(run, params, data, num_samples)
-    return test_figures(run.config, bounds, estimate.log_prob, estimate.standard_error, num_samples, more)
+    return test_figures(run, params, data, bounds, estimate, num_samples)
 
 
-def test_more(run: Run, params: Params, data: Dataset, num_samples: int) -> dict:
-    """What only some runs are tested for: p*, or images of known codes."""
-    return {**test_p_star(run, params, data.test, num_samples), **test_codes(run, params, data)}
+@functools.partial(jax.jit, static_argnames="visible")
+def _preprocess_log_det(config: Config, params: Params, x, visible: int) -> jax.Array:
+    preprocess = config.model.build(visible).preprocess_log_det
+    return in_blocks(lambda _, row: preprocess(params, row.x, row.context), jax.random.key(0), as_batch(x), 100)
 
 
-def test_figures(config: Config, bounds: Any, log_prob: Any, standard_error: Any, num_samples: int, more: dict) -> dict:
-    """What is said of the test split, from values of every example, each [N], and other figures.
+def other_units(run: Run, params: Params, data: Dataset, nll: float | None) -> dict:
+    """The exact NLL in the units that papers use beside nats of x: bits per dimension, where x are grey levels or
+    were such before they were dequantized; and nats in the space that a flow's logit leads to."""
+    model = run.config.model.build(run.data.visible)
+    if nll is None or not isinstance(model, LikelihoodModel):
+        return {}
+    found: dict[str, float | None] = {}
+    if data.levels is not None and (data.dequantization is not None or model.levels == data.levels):
+        # A density of (k + u) / L is below L^D times the probability of the levels, on average.
+        bits = 0 if data.dequantization is None else math.log2(data.levels)
+        found["test_bits_per_dim"] = nll / run.data.visible / math.log(2) + bits
+    if model.preprocess_log_det is not None:
+        x = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), examples(data, "test"))
+        slopes = _preprocess_log_det(program_config(run.config), params, x, run.data.visible)
+        found["test_nll_in_logit_space"] = number(nll + np.mean(np.asarray(slopes, np.float64)))
+    return found
+
+
+def test_figures(run: Run, params: Params, data: Dataset, bounds: Any, estimate: LogMarginal, num_samples: int) -> dict:
+    """What is said of the test split, from the bound [N] and log p(x), leaves [N], of every example.
 
     An exact log p(x) has no number of samples: None.
     """
-    sampled = config.model.capability == "LatentVariableModel"
+    sampled = run.config.model.capability == "LatentVariableModel"
     bound, bound_error = mean_and_error(bounds)
-    nll, nll_error = mean_and_error(-np.asarray(log_prob))
+    nll, nll_error = mean_and_error(-np.asarray(estimate.log_prob))
     return {
         "test_bound": bound,
         "test_bound_standard_error": bound_error,
         "test_nll": nll,
         "test_nll_standard_error": nll_error,
         "test_nll_samples": num_samples if sampled else None,
-        "test_nll_mean_estimator_error": number(np.mean(np.asarray(standard_error))),
-        **more,
+        "test_nll_mean_estimator_error": number(np.mean(np.asarray(estimate.standard_error))),
+        **test_p_star(run, params, data.test, num_samples),
+        **test_codes(run, params, data),
+        **other_units(run, params, data, nll),
         "test_examples": len(bounds),
         "units": "nats per example",
     }

@@ -38,6 +38,13 @@ def load_data(
             f"{type(config.model).__name__} is given a context with every example, which {type(config.data).__name__} "
             "does not have; use data with contexts, such as COIL20 or Solids."
         )
+    levels, known = config.model.levels, data.levels if data.dequantization is None else None
+    if levels not in (None, 2) and levels != known:
+        raise DataError(
+            f"{type(config.model).__name__} is of units with {levels} levels, but {type(config.data).__name__} has "
+            f"{'none that are known' if known is None else known}; give the units the data's levels, and "
+            "take the data without binarization or dequantization."
+        )
     wanted = config.model.data_support
     if wanted == "unit" and data.support == "real":
         values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
@@ -87,8 +94,14 @@ def prepare(
 
 
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
-    """Say it where figures of a Bernoulli likelihood are no log-probabilities."""
-    if data.support == "unit" and config.model.data_support == "unit":
+    """Say it where figures are no log-probabilities, or have no limit."""
+    model = config.model
+    if data.support == "unit" and data.dequantization is None and model.density:
+        log(
+            "the data are intensities, of which many may be equal, and a density has no limit there: set the data's "
+            "dequantization for grey levels, or compare figures among like runs alone."
+        )
+    if data.support == "unit" and model.data_support == "unit" and not model.density and model.levels in (None, 2):
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
 
 

@@ -25,7 +25,6 @@ from genjax_models.measuring import (
     chosen_parameters,
     evaluated_parameters,
     test_figures,
-    test_more,
 )
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
@@ -394,9 +393,8 @@ def _finish(
     estimate = stack.log_marginal(states, x, num_samples)
     for i, ((member, last), (state, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
         params = evaluated_parameters(state)
-        more = test_more(member.run, params, data, num_samples)
-        log_prob, error = estimate.log_prob[i], estimate.standard_error[i]
-        tested = test_figures(member.run.config, bounds[i], log_prob, error, num_samples, more)
+        own = jax.tree.map(lambda v, i=i: v[i], estimate)
+        tested = test_figures(member.run, params, data, bounds[i], own, num_samples)
         rows = member.record.metrics.rows
         result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data)
         member.status, member.state = "finished", None
@@ -411,6 +409,8 @@ def figures(result: dict) -> dict[str, float | None]:
         "test_nll_p_star_unnormalized",
         "test_nll_p_star",
         "test_squared_error",
+        "test_bits_per_dim",
+        "test_nll_in_logit_space",
     )
     names = [n for name in compared for n in (name, f"{name}_standard_error")]
     return {name: result[name] for name in (*names, "total_seconds") if name in result}

@@ -227,7 +227,7 @@ def test_rows_are_returned_in_the_order_of_the_points(copy, data_dir):
 
 def test_p_star_of_a_member_is_that_of_a_run_alone(tmp_path, data_dir, plain, monkeypatch):
     """The figures of p* and its constant, of a belief net, are those of the run in the member's folder."""
-    monkeypatch.setattr(experiment, "sample_images", lambda run, params, num: np.zeros((num, 6)))
+    monkeypatch.setattr(experiment, "sample_images", lambda run, params, num, **given: np.zeros((num, 6)))
     settings = dataclasses.replace(
         CONFIG,
         model=SigmoidBeliefNetwork((3,)),

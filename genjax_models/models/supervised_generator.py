@@ -124,6 +124,10 @@ class SupervisedGenerator(ModelConfig):
         return "real"
 
     @property
+    def density(self) -> bool:
+        return False  # of a fixed scale, which bounds it
+
+    @property
     def needs_context(self) -> bool:
         return True
 

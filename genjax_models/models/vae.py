@@ -119,6 +119,11 @@ class VAE(ModelConfig):
         """The values that p(x | z) is defined on."""
         return "unit" if self.likelihood == "bernoulli" else "real"
 
+    @property
+    def density(self) -> bool:
+        """Whether p(x | z) is a density of a scale without limit."""
+        return self.likelihood == "gaussian" and self.scale is None
+
     def build(self, visible: int) -> LatentVariableModel:
         """The model of x with `visible` units."""
         module = VAEModule(
