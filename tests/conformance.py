@@ -18,10 +18,17 @@ from genjax_models.core import LatentVariableModel, LikelihoodModel, total
 from genjax_models.models import (
     DARN,
     FVSBN,
+    IAF,
     MADE,
+    MAF,
     NADE,
+    NICE,
     VAE,
+    AffineGenerator,
     HelmholtzMachine,
+    InverseTransformGenerator,
+    NeuralSplineFlow,
+    RealNVP,
     SigmoidBeliefNetwork,
     UnlayeredBeliefNetwork,
 )
@@ -107,6 +114,46 @@ LIKELIHOOD_MODELS: dict[str, list[Small]] = {
         Small(MADE(hidden=(5, 7), activation="tanh", direct=True, order=3, mask_seed=1), 4),
         Small(MADE(hidden=(), order=(3, 2, 1, 0)), 4),
         Small(MADE(hidden=(2,)), 1),
+    ],
+}
+
+IMAGE = {"hidden": (3, 3), "activation": "tanh"}
+
+# Densities of real x. Those of one or two units are integrated, so their networks are smooth.
+CONTINUOUS_MODELS: dict[str, list[Small]] = {
+    "affine_generator": [Small(AffineGenerator(), 2), Small(AffineGenerator(), 1), Small(AffineGenerator(), 5)],
+    "inverse_transform_generator": [
+        Small(InverseTransformGenerator(bins=4, bound=2.0), 1),
+        Small(InverseTransformGenerator(bins=1), 2),
+    ],
+    "nice": [
+        Small(NICE(layers=3, hidden=(4,), activation="tanh"), 2),
+        Small(NICE(layers=2, hidden=()), 5),
+        Small(NICE(layers=4, hidden=(4, 3), logit=0.05), 4),
+    ],
+    "realnvp": [
+        Small(RealNVP(layers=3, hidden=(4,), activation="tanh"), 2),
+        Small(RealNVP(layers=2, hidden=(3, 4)), 3),
+        Small(RealNVP(layers=1, hidden=(3,), logit=1e-3), 6),
+        Small(RealNVP(layers=1, image_shape=(1, 2), **IMAGE), 2),
+        Small(RealNVP(layers=1, image_shape=(3, 3), **IMAGE), 9),
+        Small(RealNVP(layers=1, image_shape=(2, 4), scales=2, logit=0.05, **IMAGE), 8),
+        Small(RealNVP(layers=1, image_shape=(1, 2, 3), **IMAGE), 6),
+    ],
+    "neural_spline_flow": [
+        Small(NeuralSplineFlow(layers=2, hidden=(4,), activation="tanh", bins=3, bound=3.0), 2),
+        Small(NeuralSplineFlow(layers=3, hidden=(4,), bins=1), 5),
+    ],
+    "maf": [
+        Small(MAF(layers=2, hidden=(5,), activation="tanh"), 2),
+        Small(MAF(layers=2, hidden=(3,)), 1),
+        Small(MAF(layers=2, hidden=(3,), activation="tanh", logit=0.1), 2),
+        Small(MAF(layers=3, hidden=(6, 5), order_seed=1), 5),
+    ],
+    "iaf": [
+        Small(IAF(layers=2, hidden=(5,), activation="tanh"), 2),
+        Small(IAF(layers=1, hidden=()), 1),
+        Small(IAF(layers=3, hidden=(6,), order_seed=2, logit=1e-2), 4),
     ],
 }
 

@@ -220,6 +220,7 @@ BESIDE = {
     "recognition": {"layers": (3, 2)},
     "nade_hidden": {"recognition": "nade"},
     "dequantization": {"binarization": "none", "levels": 5},
+    "scales": {"image_shape": (1024, 1024)},
 }
 # Tuples that not any two numbers make.
 TUPLES = {"order": (1, 2, 0)}

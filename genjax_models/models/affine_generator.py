@@ -109,8 +109,8 @@ def fit_affine(x: ArrayLike) -> Params:
     mean = x.mean(axis=0)
     centred = x - mean
     deviation = np.sqrt(np.mean(centred**2, axis=0))
-    # Where a column is constant, its mean is off by round-off, which is no spread.
-    constant = np.flatnonzero(deviation <= 4 * np.finfo(np.float64).eps * np.abs(mean))
+    # A constant column's deviation need not be zero, as its mean is off by round-off.
+    constant = np.flatnonzero((np.ptp(x, axis=0) == 0) | (deviation == 0))
     if len(constant):
         raise DataError(
             f"fit_affine: the covariance is singular, as column {', '.join(map(str, constant[:5]))} of x is constant; "

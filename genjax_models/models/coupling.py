@@ -322,7 +322,8 @@ class Images(nn.Module):
             carry = self._each(step, carry, before)
             if after:
                 carry = self._each(step, (squeeze(carry[0]), carry[1]), after)
-                leaving, x = jnp.split(carry[0], 2, axis=-1)
+                # The half that has just moved, were there one coupling alone.
+                x, leaving = jnp.split(carry[0], 2, axis=-1)
                 left.append(leaving)
                 carry = x, carry[1]
         return jnp.concatenate([v.reshape(-1) for v in (*left, carry[0])]), carry[1]
@@ -338,7 +339,7 @@ class Images(nn.Module):
         x = left.pop()
         for before, after in reversed(self._steps()):
             if after:
-                x = jnp.concatenate([left.pop(), x], axis=-1)
+                x = jnp.concatenate([x, left.pop()], axis=-1)
                 x = unsqueeze(self._each(step, x, after, reverse=True))
             x = self._each(step, x, before, reverse=True)
         return x.reshape(-1)
@@ -425,7 +426,7 @@ class RealNVP(ModelConfig):
 
     @property
     def least_visible(self) -> int:
-        return 2
+        return 2 if self.image_shape is None else math.prod(self.image_shape)
 
     def build(self, visible: int) -> LikelihoodModel:
         """The model of x with `visible` units; ConfigError for a single one, or another number than the image has."""

@@ -168,6 +168,7 @@ def inverse_transform_of_density(
     below = (below / below[-1]).astype(masses.dtype)
     log_normalizer = top + jnp.log(mass)
 
+    @jax.jit
     def log_prob(x):
         x = jnp.asarray(x, ends.dtype)
         inside = (x >= low) & (x <= high)
@@ -179,6 +180,7 @@ def inverse_transform_of_density(
         density = jnp.exp(values(start[..., None] + (x - start)[..., None] * nodes) - log_normalizer)
         return below[cell] + (x - start) * (density @ weights)
 
+    @jax.jit
     def cdf(x):
         x = jnp.asarray(x, ends.dtype)
         inner = jnp.clip(x, low, high)
@@ -186,6 +188,7 @@ def inverse_transform_of_density(
         # NaN stays NaN.
         return jnp.where(x <= low, 0, jnp.where(x >= high, 1, jnp.clip(in_cell(cell, inner), 0, 1)))
 
+    @jax.jit
     def inverse(u):
         u = jnp.asarray(u, ends.dtype)
         cell = jnp.clip(jnp.searchsorted(below, u, side="left") - 1, 0, points - 2)

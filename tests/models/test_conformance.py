@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from conformance import (
+    CONTINUOUS_MODELS,
     LIKELIHOOD_MODELS,
     MODELS,
     OBJECTIVES,
@@ -36,7 +37,7 @@ a_row_a_model = pytest.mark.parametrize("small", [row for row in ROWS if row.id.
 
 def test_tables_are_covered():
     """A new row of a table without a small configuration fails here, by name."""
-    models = MODELS | LIKELIHOOD_MODELS
+    models = MODELS | LIKELIHOOD_MODELS | CONTINUOUS_MODELS
     problems = missing(genjax_models.models.MODELS, models) + missing(genjax_models.objectives.OBJECTIVES, OBJECTIVES)
     assert not problems, problems
     for name, row in models.items():
