@@ -114,6 +114,13 @@ class ImplicitModel(NamedTuple):
     name: str
     init: Callable[..., Params]  # (key, x, c) -> params
     sample: Callable[..., X]  # (params, key, c) -> x
+    critic: Callable[..., Scalar] | None = None  # (params, x, c) -> the logit of D(x), or a Wasserstein critic's value
+    # Generators of codes, which an autoencoder turns into x: `sample` is `decode` of `sample_code`.
+    encode: Callable[..., jax.Array] | None = None  # (params, x, c) -> code [Z]
+    decode: Callable[..., X] | None = None  # (params, code, c) -> x
+    sample_code: Callable[..., jax.Array] | None = None  # (params, key, c) -> code
+    # (params, x, c) -> how far decode(encode(x)) is from x: a cross-entropy in nats, or half the squared distance.
+    reconstruction_error: Callable[..., Scalar] | None = None
 
 
 class Batch(NamedTuple):

@@ -3,6 +3,7 @@
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import SOURCES
 from genjax_models.models import MODELS
+from genjax_models.models.networks import NETWORKS
 from genjax_models.models.units import UNITS
 from genjax_models.objectives import OBJECTIVES, Part
 from genjax_models.objectives.baselines import BASELINES
@@ -12,4 +13,4 @@ from genjax_models.optimizers import OPTIMIZERS, SCHEDULES
 def types() -> dict[str, type]:
     """Every configuration class by the name it has in `config.json`."""
     own = {"config": Config, "training": Training, "evaluation": Evaluation, "part": Part}
-    return {**own, **MODELS, **UNITS, **OBJECTIVES, **BASELINES, **OPTIMIZERS, **SCHEDULES, **SOURCES}
+    return {**own, **MODELS, **UNITS, **NETWORKS, **OBJECTIVES, **BASELINES, **OPTIMIZERS, **SCHEDULES, **SOURCES}

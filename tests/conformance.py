@@ -14,10 +14,11 @@ import numpy as np
 import scipy.stats
 
 from genjax_models.config import ModelConfig, ObjectiveConfig
-from genjax_models.core import LatentVariableModel, LikelihoodModel, total
+from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodModel, total
 from genjax_models.models import (
     DARN,
     FVSBN,
+    GAN,
     IAF,
     MADE,
     MAF,
@@ -27,11 +28,13 @@ from genjax_models.models import (
     AffineGenerator,
     HelmholtzMachine,
     InverseTransformGenerator,
+    MomentMatchingGenerator,
     NeuralSplineFlow,
     RealNVP,
     SigmoidBeliefNetwork,
     UnlayeredBeliefNetwork,
 )
+from genjax_models.models.networks import DCGAN, MLP
 from genjax_models.objectives import (
     ARM,
     ELBO,
@@ -40,12 +43,14 @@ from genjax_models.objectives import (
     REBAR,
     RELAX,
     VIMCO,
+    Adversarial,
     Bidirectional,
     Concrete,
     DisARM,
     DReG,
     MaximumLikelihood,
     MeanField,
+    MomentMatching,
     MuProp,
     Part,
     Reinforce,
@@ -56,7 +61,7 @@ from genjax_models.objectives import (
     WakeSleep,
 )
 from genjax_models.objectives.baselines import LeaveOneOut, Neural
-from genjax_models.optimizers import Linear
+from genjax_models.optimizers import SGD, Linear
 
 
 class Small(NamedTuple):
@@ -157,6 +162,35 @@ CONTINUOUS_MODELS: dict[str, list[Small]] = {
     ],
 }
 
+# Samplers without a density.
+IMPLICIT_MODELS: dict[str, list[Small]] = {
+    "gan": [
+        Small(GAN(latent=3, generator=MLP(hidden=(4,)), critic=MLP(hidden=(5,), activation="leaky_relu")), 2),
+        Small(
+            GAN(
+                latent=2,
+                prior="normal",
+                generator=DCGAN((5, 4), (16, 32), normalization="group"),
+                critic=DCGAN((5, 4), (3, 2), normalization="spectral"),
+            ),
+            20,
+        ),
+        Small(
+            GAN(
+                generator=DCGAN((4, 4, 3), (3,), normalization="spectral"),
+                critic=MLP(hidden=(4, 3), normalization="layer"),
+                data="real",
+            ),
+            48,
+        ),
+    ],
+    "moment_matching_generator": [
+        Small(MomentMatchingGenerator(latent=3, hidden=(4, 5)), 4),
+        Small(MomentMatchingGenerator(latent=3, hidden=(4,), autoencoder=(5, 2)), 4),
+        Small(MomentMatchingGenerator(hidden=(), autoencoder=(2,), data="real", prior="normal"), 3),
+    ],
+}
+
 OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "elbo": [ELBO(num_particles=2, beta=Linear())],
     "iwae": [IWAE(num_particles=2)],
@@ -181,6 +215,12 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "rebar": [REBAR()],
     "relax": [RELAX(network=Neural(hidden=(2,)))],
     "maximum_likelihood": [MaximumLikelihood()],
+    "adversarial": [
+        Adversarial(),
+        Adversarial(kind="minimax"),
+        Adversarial(kind="wasserstein", gradient_penalty=10.0, critic_updates=2, critic_optimizer=SGD()),
+    ],
+    "moment_matching": [MomentMatching(), MomentMatching(bandwidths=(1.0,), root=False, num_samples=3)],
     "weighted_sum": [
         Sum(parts=(Part(objective=ELBO()), Part(objective=IWAE(num_particles=2), weight=Linear()))),
         Sum(parts=(Part(objective=WakeSleep()), Part(objective=ReweightedWakeSleep(num_particles=2)))),
@@ -209,6 +249,8 @@ def fits(objective: ObjectiveConfig, model: Any) -> bool:
         return all(fits(part.objective, model) for part in objective.parts)
     if isinstance(objective, MaximumLikelihood):
         return isinstance(model, LikelihoodModel)
+    if isinstance(objective, Adversarial | MomentMatching):
+        return isinstance(model, ImplicitModel) and (isinstance(objective, MomentMatching) or model.critic is not None)
     if not isinstance(model, LatentVariableModel):
         return False
     if isinstance(objective, NVIL):

@@ -15,6 +15,8 @@ from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, 
 from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
+from genjax_models.models.networks import NETWORKS
+from genjax_models.models.units import UNITS
 from genjax_models.objectives import ELBO, OBJECTIVES, Part, Reinforce, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.objectives.baselines import BASELINES, Neural
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Polynomial, Warmup
@@ -219,6 +221,8 @@ BESIDE = {
     "generative": {"layers": (3,)},
     "recognition": {"layers": (3, 2)},
     "nade_hidden": {"recognition": "nade"},
+    "layout": {"modes": 25},
+    "kind": {"gradient_penalty": 10.0},
     "dequantization": {"binarization": "none", "levels": 5},
     "scales": {"image_shape": (1024, 1024)},
 }
@@ -273,7 +277,7 @@ def test_json_is_plain():
 
 def test_names_of_the_tables_are_distinct():
     """No name stands for two classes, so none is lost in the union of the tables."""
-    tables = (MODELS, OBJECTIVES, BASELINES, OPTIMIZERS, SCHEDULES, SOURCES)
+    tables = (MODELS, OBJECTIVES, BASELINES, OPTIMIZERS, SCHEDULES, SOURCES, UNITS, NETWORKS)
     assert len(types()) == 4 + sum(map(len, tables))
     assert len(set(types().values())) == len(types())
 

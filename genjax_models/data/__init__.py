@@ -19,6 +19,7 @@ from genjax_models.data.dataset import (
 from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
+from genjax_models.data.gaussians import Gaussians
 from genjax_models.data.mnist import MNIST
 from genjax_models.data.solids import Solids
 from genjax_models.data.uci import UCI
@@ -29,6 +30,7 @@ SOURCES: dict[str, type] = {
     "binarized_mnist": BinarizedMNIST,
     "uci": UCI,
     "bars": Bars,
+    "gaussians": Gaussians,
     "solids": Solids,
     "coil20": COIL20,
     "arrays": Arrays,
@@ -46,6 +48,7 @@ __all__ = [
     "Dataset",
     "Dequantization",
     "Digits",
+    "Gaussians",
     "Solids",
     "Support",
     "binarize",

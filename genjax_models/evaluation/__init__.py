@@ -22,6 +22,9 @@ from genjax_models.evaluation.gradients import (
 from genjax_models.evaluation.interpolation import blend, interpolate, squared_error
 from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
+from genjax_models.evaluation.modes import ModeCoverage, Nearest, mode_coverage, nearest
+from genjax_models.evaluation.parzen import choose_sigma, parzen_log_likelihood
+from genjax_models.evaluation.two_sample import TwoSampleTest, median_bandwidth, mmd_squared, two_sample_test
 
 __all__ = [
     "ExactPStar",
@@ -30,8 +33,12 @@ __all__ = [
     "LogMarginal",
     "LogPStar",
     "LogZSquared",
+    "ModeCoverage",
+    "Nearest",
     "PStarSamples",
+    "TwoSampleTest",
     "blend",
+    "choose_sigma",
     "complete",
     "exact_gradient",
     "exact_log_marginal",
@@ -43,7 +50,13 @@ __all__ = [
     "log_p_star",
     "log_prob",
     "log_z_squared",
+    "median_bandwidth",
+    "mmd_squared",
+    "mode_coverage",
+    "nearest",
     "objective_metrics",
+    "parzen_log_likelihood",
     "sample_p_star",
     "squared_error",
+    "two_sample_test",
 ]

@@ -8,6 +8,7 @@ from genjax_models.models.coupling import NICE, NeuralSplineFlow, RealNVP, neura
 from genjax_models.models.darn import DARN, darn
 from genjax_models.models.deep_nade import DeepNADE, deep_nade
 from genjax_models.models.fully_visible import FVSBN, NADE, fvsbn, nade
+from genjax_models.models.gan import GAN, gan
 from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
 from genjax_models.models.inverse_transform import (
     InverseTransform,
@@ -16,6 +17,7 @@ from genjax_models.models.inverse_transform import (
     inverse_transform_of_density,
 )
 from genjax_models.models.made import MADE, made
+from genjax_models.models.moment_matching import MomentMatchingGenerator, moment_matching_generator
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
 from genjax_models.models.supervised_generator import SupervisedGenerator, supervised_generator
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
@@ -40,11 +42,14 @@ MODELS: dict[str, type[ModelConfig]] = {
     "maf": MAF,
     "iaf": IAF,
     "supervised_generator": SupervisedGenerator,
+    "gan": GAN,
+    "moment_matching_generator": MomentMatchingGenerator,
 }
 
 __all__ = [
     "DARN",
     "FVSBN",
+    "GAN",
     "IAF",
     "MADE",
     "MAF",
@@ -57,6 +62,7 @@ __all__ = [
     "HelmholtzMachine",
     "InverseTransform",
     "InverseTransformGenerator",
+    "MomentMatchingGenerator",
     "NeuralSplineFlow",
     "RealNVP",
     "SigmoidBeliefNetwork",
@@ -68,12 +74,14 @@ __all__ = [
     "deep_nade",
     "fit_affine",
     "fvsbn",
+    "gan",
     "helmholtz_machine",
     "iaf",
     "inverse_transform_generator",
     "inverse_transform_of_density",
     "made",
     "maf",
+    "moment_matching_generator",
     "nade",
     "neural_spline_flow",
     "nice",

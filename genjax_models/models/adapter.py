@@ -16,7 +16,7 @@ from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodMod
 from genjax_models.errors import ModelError
 from genjax_models.models.initializers import one_draw
 
-GROUPS = ("generative", "recognition", "shared")
+GROUPS = ("generative", "recognition", "shared", "critic", "autoencoder")
 M = TypeVar("M", LatentVariableModel, LikelihoodModel, ImplicitModel)
 
 
@@ -68,6 +68,9 @@ def _visit(capability: type, module: Any, key, x, c) -> None:
         module.sample(key, c)
         if capability is LikelihoodModel:
             module.log_prob(x, c)
+        for name in ("critic", "reconstruction_error"):
+            if has(module, name):
+                getattr(module, name)(x, c)
 
 
 def _initialize(init: Init, key, x, c):
@@ -118,8 +121,9 @@ def as_model(capability: type[M], module: nn.Module) -> M:
     def get(name: str) -> Any:
         if not has(module, name):
             return defaults[name]
-        value = getattr(type(module), name, None)
-        return Method(module, name) if callable(value) else getattr(module, name)
+        # A submodule of that name, which is a parameter group too, is called as a method is.
+        callable_one = callable(getattr(type(module), name, None)) or isinstance(getattr(module, name), nn.Module)
+        return Method(module, name) if callable_one else getattr(module, name)
 
     name = type(module).__name__.removesuffix("Module")
     return capability(name=name, init=Init(module, capability), **{n: get(n) for n in names})

@@ -1,5 +1,6 @@
 """Linen modules that several models share."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -9,12 +10,14 @@ import jax.numpy as jnp
 
 from genjax_models.models.initializers import glorot_uniform
 
-Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "softplus", "sigmoid"]
+Activation = Literal["tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "sigmoid"]
 
 
 def activation(name: Activation) -> Callable[[jax.Array], jax.Array]:
-    """The elementwise function of that name."""
+    """The elementwise function of that name; leaky_relu has slope 0.2 below 0."""
     assert name in get_args(Activation)
+    if name == "leaky_relu":
+        return functools.partial(jax.nn.leaky_relu, negative_slope=0.2)
     return jnp.tanh if name == "tanh" else getattr(jax.nn, name)
 
 

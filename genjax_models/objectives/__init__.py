@@ -1,12 +1,14 @@
 """Objectives: pure losses on models. One is added by a function and its configuration, and one line in `OBJECTIVES`."""
 
 from genjax_models.config import ObjectiveConfig
+from genjax_models.objectives.adversarial import Adversarial, Players, adversarial
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.dreg import DReG, dreg
 from genjax_models.objectives.maximum_likelihood import MaximumLikelihood, maximum_likelihood
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
+from genjax_models.objectives.moment_matching import MomentMatching, moment_matching
 from genjax_models.objectives.muprop import MuProp, muprop
 from genjax_models.objectives.nvil import NVIL, nvil
 from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
@@ -37,6 +39,8 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "rebar": REBAR,
     "relax": RELAX,
     "maximum_likelihood": MaximumLikelihood,
+    "adversarial": Adversarial,
+    "moment_matching": MomentMatching,
     "weighted_sum": Sum,
 }
 
@@ -49,20 +53,24 @@ __all__ = [
     "REBAR",
     "RELAX",
     "VIMCO",
+    "Adversarial",
     "Bidirectional",
     "Concrete",
     "DReG",
     "DisARM",
     "MaximumLikelihood",
     "MeanField",
+    "MomentMatching",
     "MuProp",
     "Part",
+    "Players",
     "Reinforce",
     "ReweightedWakeSleep",
     "StraightThrough",
     "Sum",
     "Thermodynamic",
     "WakeSleep",
+    "adversarial",
     "arm",
     "bidirectional",
     "concrete",
@@ -75,6 +83,7 @@ __all__ = [
     "mean_field",
     "mean_field_bound",
     "mean_field_bound_at",
+    "moment_matching",
     "muprop",
     "nvil",
     "rebar",

@@ -9,6 +9,7 @@ import optax
 import pytest
 from conformance import (
     CONTINUOUS_MODELS,
+    IMPLICIT_MODELS,
     LIKELIHOOD_MODELS,
     MODELS,
     OBJECTIVES,
@@ -37,7 +38,7 @@ a_row_a_model = pytest.mark.parametrize("small", [row for row in ROWS if row.id.
 
 def test_tables_are_covered():
     """A new row of a table without a small configuration fails here, by name."""
-    models = MODELS | LIKELIHOOD_MODELS | CONTINUOUS_MODELS
+    models = MODELS | LIKELIHOOD_MODELS | CONTINUOUS_MODELS | IMPLICIT_MODELS
     problems = missing(genjax_models.models.MODELS, models) + missing(genjax_models.objectives.OBJECTIVES, OBJECTIVES)
     assert not problems, problems
     for name, row in models.items():
