@@ -323,6 +323,13 @@ def _figure(mean: float | None, error: float | None) -> str:
 
 
 def _summary(result: dict) -> str:
+    if "test_mmd_squared" in result:
+        parzen = _figure(result["test_parzen_log_likelihood"], result["test_parzen_log_likelihood_standard_error"])
+        return (
+            f"test MMD^2 {result['test_mmd_squared']:.5f}, two-sample p-value {result['test_two_sample_p_value']:.3f}, "
+            f"Parzen log-likelihood {parzen} nats per example ({result['test_parzen_samples']} samples, sigma "
+            f"{result['test_parzen_sigma']:.3f}, {result['test_examples']} examples, step {result['evaluated_step']})"
+        )
     bound = _figure(result["test_bound"], result["test_bound_standard_error"])
     nll = _figure(result["test_nll"], result["test_nll_standard_error"])
     samples = "exact" if result["test_nll_samples"] is None else f"{result['test_nll_samples']} samples"

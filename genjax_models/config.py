@@ -347,7 +347,11 @@ Distribution = Literal["p", "p_star"]
 class Evaluation:
     """What is measured on held-out data."""
 
-    num_samples: int = field(default=1000, ge=1, help="importance samples K a test example for log p(x)")
+    num_samples: int = field(
+        default=1000,
+        ge=1,
+        help="importance samples K a test example for log p(x); of a sampler, samples in all for Parzen",
+    )
     best_by: str | None = field(
         default=None,
         nonempty=True,

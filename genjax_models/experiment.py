@@ -41,6 +41,8 @@ from genjax_models.measuring import (
     sample_images,
     test,
     views,
+    with_neighbours,
+    worth,
 )
 from genjax_models.preparation import load_data, log_kind_of_data, prepare
 from genjax_models.run_folder import (
@@ -233,13 +235,14 @@ class Record:
         return self.step % training.evaluate_every == 0 or self.step == training.num_steps
 
     def evaluated(self, measured: Mapping[str, Any]) -> float | None:
-        """Note the metrics of every validation example, each [N]; the metric that checkpoints are chosen by."""
+        """Note the metrics of every validation example, each [N]; the worth of that which checkpoints are chosen by."""
         self.validation = {name: mean_and_error(values)[0] for name, values in measured.items()}
         shown = self.run.config.objective.metric
         row = {"step": self.step, "seconds": round(self.clock.now(), 3), f"train_{shown}": self.train_bound}
         self.metrics.add({**row, **{f"validation_{name}": value for name, value in self.validation.items()}})
         self.pending = (0.0, 0)
-        return self.validation[best_by(self.run.config)]
+        metric = best_by(self.run.config)
+        return worth(metric, self.validation[metric])
 
     def saving(self, state: TrainState, metric: float | None) -> Callable[[], None]:
         """What writes a checkpoint of the state as the record stands now, with the metric where it was evaluated."""
@@ -328,18 +331,19 @@ def write_result(
     """
     from genjax_models import plots
 
-    plots.save_images(
-        run.folder / "samples.png", sample_images(run, params, 100, contexts=data.test_context), run.data.image_shape
-    )
+    metric, shape = best_by(run.config), run.data.image_shape
+    samples = sample_images(run, params, 100, contexts=data.test_context)
+    if run.config.model.capability == "ImplicitModel":
+        plots.save_images(run.folder / "neighbours.png", with_neighbours(samples[:50], data), shape, columns=10)
+    plots.save_images(run.folder / "samples.png", samples, shape)
     if (shown := views(run, params, data, 20)) is not None:
-        shape = run.data.image_shape
         plots.save_images(run.folder / "views.png", shown.reshape(-1, run.data.visible), shape, columns=12)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested,
         "evaluated_step": chosen.step,
         "evaluated_parameters": "latest" if chosen.metric is None else run.config.evaluation.parameters,
-        f"validation_{best_by(run.config)}": chosen.metric,
+        f"validation_{metric}": worth(metric, chosen.metric),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         "steps": int(state.step),
         "nonfinite_steps": int(state.nonfinite),

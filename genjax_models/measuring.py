@@ -21,17 +21,24 @@ from genjax_models.evaluation import (
     LogMarginal,
     LogZSquared,
     blend,
+    choose_sigma,
     inpaint,
     log_marginal,
     log_p_star,
     log_prob,
     log_z_squared,
+    median_bandwidth,
+    mmd_squared,
+    nearest,
     objective_metrics,
+    parzen_log_likelihood,
     sample_p_star,
     squared_error,
+    two_sample_test,
 )
 from genjax_models.evaluation.blocks import in_blocks
 from genjax_models.run_folder import Run
+from genjax_models.sweep_report import lower_is_better
 from genjax_models.train import EVALUATION, build, make_train, metric_prefixes, program_config
 
 Log = Callable[[str], None]
@@ -45,7 +52,10 @@ def number(value: Any) -> float | None:
 
 @functools.partial(jax.jit, static_argnames="visible")
 def example_metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
-    """The objective's metrics on every example, each [N]; `x` may be a `Batch`."""
+    """The objective's metrics on every example, each [N]; `x` may be a `Batch`. Of a sampler, its distance from them
+    all, [1]."""
+    if config.model.capability == "ImplicitModel":
+        return {SAMPLER_METRIC: _distance(config, params, key, x, visible)[None]}
     x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
     phases = build(config, visible)[1].phases
     metrics: dict[str, jax.Array] = {}
@@ -54,6 +64,72 @@ def example_metrics(config: Config, state: TrainState, params: Params, key, x, v
         found = objective_metrics(phase.objective, trainable, held.objective, key, x, state.step)
         metrics |= {prefix + name: value for name, value in found.items()}
     return metrics
+
+
+# Samplers, which have no log p(x).
+
+SAMPLER_METRIC = "mmd_squared"
+COMPARED = 2000  # examples, at most, that samples are compared with: the work grows with the square
+PERMUTED = 500  # and of those in a permutation test, by which the two samples are told apart
+PERMUTATIONS = 500
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times the median squared distance
+WINDOWS = np.geomspace(0.03, 3, 25)  # of Parzen, times the data's standard deviation
+
+
+def _some(x: Any, most: int) -> Any:
+    """At most so many rows, spread evenly."""
+    number = as_batch(x).x.shape[0]
+    return jax.tree.map(lambda v: v[np.arange(min(number, most)) * number // min(number, most)], x)
+
+
+def _beside(config: Config, params: Params, key, x, visible: int) -> tuple[jax.Array, jax.Array, tuple]:
+    """Examples, as many samples given their contexts, and bandwidths to compare them by."""
+    batch = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), as_batch(x))
+    keys = jax.random.split(key, batch.x.shape[0])
+    drawn = jax.vmap(lambda k, c: config.model.build(visible).sample(params, k, c))(keys, batch.context)
+    middle = median_bandwidth(_some(batch.x, PERMUTED))
+    return batch.x, drawn, tuple(share * middle for share in BANDWIDTHS)
+
+
+def _distance(config: Config, params: Params, key, x, visible: int) -> jax.Array:
+    """An unbiased estimate of MMD^2 between examples and samples."""
+    given, drawn, bandwidths = _beside(config, params, key, _some(x, COMPARED), visible)
+    return mmd_squared(given, drawn, bandwidths, unbiased=True)
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def _p_value(config: Config, params: Params, key, x, visible: int) -> jax.Array:
+    draw, permute = jax.random.split(key)
+    given, drawn, bandwidths = _beside(config, params, draw, _some(x, PERMUTED), visible)
+    return two_sample_test(permute, given, drawn, bandwidths, num_permutations=PERMUTATIONS).p_value
+
+
+def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
+    """What is said of the test split for a sampler: MMD^2, a two-sample test, and Parzen's window on samples."""
+    config, visible = program_config(run.config), run.data.visible
+    x = jax.device_put(examples(data, "test"))
+    distance = measure(run, state, params, 1, x)[SAMPLER_METRIC]
+    p_value = _p_value(config, params, evaluation_key(run.config.seed, 2), x, visible)
+    samples = sample_images(run, params, num_samples, PARZEN, data.test_context)
+    validation = np.asarray(_some(data.validation, COMPARED), np.float32)
+    sigma = choose_sigma(samples, validation, tuple(validation.std() * WINDOWS))
+    parzen, error = mean_and_error(parzen_log_likelihood(samples, data.test.astype(np.float32), sigma))
+    return {
+        f"test_{SAMPLER_METRIC}": number(distance[0]),
+        "test_two_sample_p_value": number(p_value),
+        "test_parzen_log_likelihood": parzen,
+        "test_parzen_log_likelihood_standard_error": error,
+        "test_parzen_sigma": number(sigma),
+        "test_parzen_samples": num_samples,
+        "test_examples": len(data.test),
+        "units": "nats per example",
+    }
+
+
+def with_neighbours(samples: np.ndarray, data: Dataset) -> np.ndarray:
+    """Each sample followed by the training example that is nearest to it, [2 N, D]: copies show."""
+    rows = np.asarray(nearest(data.train.astype(np.float32), samples).row)
+    return np.stack([samples, data.train[rows]], axis=1).reshape(-1, samples.shape[1])
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
@@ -122,8 +198,14 @@ def check_p_star(config: Config, visible: int, what: str) -> None:
 
 
 def best_by(config: Config) -> str:
-    """The validation metric that chooses checkpoints, higher being better."""
-    return config.evaluation.best_by or config.objective.metric
+    """The validation metric that chooses checkpoints."""
+    of_model = SAMPLER_METRIC if config.model.capability == "ImplicitModel" else config.objective.metric
+    return config.evaluation.best_by or of_model
+
+
+def worth(metric: str, value: float | None) -> float | None:
+    """A metric so that higher is better; of its worth, the metric."""
+    return -value if value is not None and lower_is_better(metric) else value
 
 
 def evaluated_parameters(state: TrainState) -> Params:
@@ -164,6 +246,7 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
 
 
 LOG_Z, LOG_P_STAR, COMPLETIONS = (2**32 - i for i in (1, 2, 3))  # streams beyond the samples' seeds
+PARZEN = 2**31  # a seed of samples that no command takes
 
 
 def evaluation_key(seed: Any, stream: int) -> jax.Array:
@@ -178,7 +261,9 @@ def measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Arr
 
 
 def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
-    """Bound and NLL on the test split; and what p* gives it, where that is asked for."""
+    """Bound and NLL on the test split; and what p* gives it, where that is asked for. A sampler has other figures."""
+    if run.config.model.capability == "ImplicitModel":
+        return test_sampler(run, state, params, data, num_samples)
     x_test = jax.device_put(examples(data, "test"))
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)

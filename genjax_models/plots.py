@@ -74,7 +74,8 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> No
     metric = next((name for row in rows for name in row if name.startswith("train_")), "train_bound")[6:]
     for label in ("train", "validation"):
         values = [np.nan if row.get(f"{label}_{metric}") is None else row[f"{label}_{metric}"] for row in rows]
-        axes.plot(steps, values, marker="." if len(rows) < 50 else "", label=label)
+        if label == "train" or np.isfinite(values).any():
+            axes.plot(steps, values, marker="." if len(rows) < 50 else "", label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("bound (nats per example)" if metric == "bound" else metric)
     axes.set_title(title, fontsize=10, parse_math=False)

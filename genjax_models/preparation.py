@@ -96,6 +96,8 @@ def prepare(
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
     """Say it where figures are no log-probabilities, or have no limit."""
     model = config.model
+    if model.capability == "ImplicitModel":
+        return
     if data.support == "unit" and data.dequantization is None and model.density:
         log(
             "the data are intensities, of which many may be equal, and a density has no limit there: set the data's "

@@ -231,8 +231,10 @@ def _run_group(configs: Sequence[Config], data: Any, dataset: Dataset | None, bl
     if dataset is not None:
         measured = stack.measure(states, stack.share(examples(dataset, "validation")))
         validation = {name: np.asarray(v, np.float64).mean(axis=1) for name, v in measured.items()}
-        estimate = stack.log_marginal(states, stack.share(examples(dataset, "test")), configs[0].evaluation.num_samples)
-        nll = -np.asarray(estimate.log_prob, np.float64).mean(axis=1)
+        if configs[0].model.capability != "ImplicitModel":
+            num_samples = configs[0].evaluation.num_samples
+            estimate = stack.log_marginal(states, stack.share(examples(dataset, "test")), num_samples)
+            nll = -np.asarray(estimate.log_prob, np.float64).mean(axis=1)
         for values in (nll, *validation.values()):
             values[halted] = np.nan
     return choice, [

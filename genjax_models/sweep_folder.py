@@ -211,7 +211,8 @@ def write_reports(run: SweepRun) -> None:
     from genjax_models import plots
 
     rows = [m.row() for m in run.members]
-    metric = "test_nll" if any("test_nll" in row.metrics for row in rows) else run.metric
+    tested = (n for n in ("test_nll", "test_mmd_squared") if any(n in row.metrics for row in rows))
+    metric = next(tested, run.metric)
     others = [name for name in ("test_bound", run.metric) if name != metric and any(name in r.metrics for r in rows)]
     # Where nothing came to an evaluation no member has the metric.
     settings = sweep_report.summarize(rows, None if any(metric in row.metrics for row in rows) else [metric])

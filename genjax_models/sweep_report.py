@@ -52,7 +52,7 @@ def lower_is_better(metric: str) -> bool:
         >>> lower_is_better("test_nll"), lower_is_better("validation_bound")
         (True, False)
     """
-    return not {"nll", "loss", "error", "seconds"}.isdisjoint(metric.split("_"))
+    return not {"nll", "loss", "error", "seconds", "mmd", "bits"}.isdisjoint(metric.split("_"))
 
 
 def swept(rows: Iterable[Member | Setting]) -> list[str]:

@@ -25,6 +25,8 @@ from genjax_models.measuring import (
     chosen_parameters,
     evaluated_parameters,
     test_figures,
+    test_sampler,
+    worth,
 )
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
@@ -336,7 +338,8 @@ class _Training:
             # One that fell back behind a damaged checkpoint has been judged here before.
             arrived = [m for m in due if m.step == step and str(m.index) not in reached]
             reached |= {str(m.index): m.metrics.get(self.metric) for m in arrived}
-            cost = {name: math.inf if metric is None else -metric for name, metric in reached.items()}
+            worths = {name: worth(self.metric, metric) for name, metric in reached.items()}
+            cost = {name: math.inf if value is None else -value for name, value in worths.items()}
             order = sorted(cost, key=lambda name: (cost[name], int(name)))
             keep = set(order[: math.ceil(len(order) / halving.reduction)])
             for member in arrived:
@@ -389,12 +392,16 @@ def _finish(
     stack.arrange([position[m.index] for m, _ in done], [m.step for m, _ in done])
     states = stack.put([state for state, _ in chosen])
     num_samples = done[0][0].run.config.evaluation.num_samples
-    bounds = stack.measure(states, x, stream=1)["bound"]
-    estimate = stack.log_marginal(states, x, num_samples)
+    sampler = done[0][0].run.config.model.capability == "ImplicitModel"
+    bounds = None if sampler else stack.measure(states, x, stream=1)["bound"]
+    estimate = None if sampler else stack.log_marginal(states, x, num_samples)
     for i, ((member, last), (state, checkpoint)) in enumerate(zip(done, chosen, strict=True)):
         params = evaluated_parameters(state)
-        own = jax.tree.map(lambda v, i=i: v[i], estimate)
-        tested = test_figures(member.run, params, data, bounds[i], own, num_samples)
+        if bounds is None:
+            tested = test_sampler(member.run, state, params, data, num_samples)
+        else:
+            own = jax.tree.map(lambda v, i=i: v[i], estimate)
+            tested = test_figures(member.run, params, data, bounds[i], own, num_samples)
         rows = member.record.metrics.rows
         result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data)
         member.status, member.state = "finished", None
@@ -411,6 +418,8 @@ def figures(result: dict) -> dict[str, float | None]:
         "test_squared_error",
         "test_bits_per_dim",
         "test_nll_in_logit_space",
+        "test_mmd_squared",
+        "test_parzen_log_likelihood",
     )
     names = [n for name in compared for n in (name, f"{name}_standard_error")]
     return {name: result[name] for name in (*names, "total_seconds") if name in result}

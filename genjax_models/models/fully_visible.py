@@ -236,8 +236,8 @@ def nade(visible: int, **fields) -> LikelihoodModel:
     i and j being positions in the order. The activation of the H hidden units runs along with the units, so that a
     probability and a draw are one scan each, O(D H).
 
-    Real units make it an RNADE: the hidden units are sigmoid(rho_i a_i), a_i their activation at position i, and weights,
-    means and log standard deviations of the mixture of unit i are affine in them.
+    Real units make it an RNADE: the hidden units are sigmoid(rho_i a_i), a_i their activation at position i, and
+    weights, means and log standard deviations of the mixture of unit i are affine in them.
 
     Args:
         visible: units D of an example.
