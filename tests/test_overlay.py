@@ -224,7 +224,7 @@ BESIDE = {
     "layout": {"modes": 25},
     "kind": {"gradient_penalty": 10.0},
     "dequantization": {"binarization": "none", "levels": 5},
-    "scales": {"image_shape": (1024, 1024)},
+    "scales": {"image_shape": (1024, 2048)},
 }
 # Tuples that not any two numbers make.
 TUPLES = {"order": (1, 2, 0)}
