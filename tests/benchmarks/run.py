@@ -19,6 +19,7 @@ BENCHMARKS = (
     "rws_step",
     "rws_pyro",
     "vimco_step",
+    "flow_step",
     "cold_start",
     "evaluation_memory",
     "sweep_points",
@@ -43,7 +44,7 @@ def _verdict(row: Row) -> str:
 
 def versions() -> dict[str, str]:
     """What the figures depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "torch")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "torch", "flowjax")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
