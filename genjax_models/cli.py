@@ -118,8 +118,9 @@ def parser() -> argparse.ArgumentParser:
     inpainting = commands.add_parser(
         "inpaint",
         help="a picture of test images of a run, completed where they are hidden",
-        description="Hide a part of test images and complete it by Gibbs sampling of p*, the geometric mean of p and "
-        "q; for binary latents. A row has the truth, what is seen, and six completions.",
+        description="Hide a part of test images and complete it: by Gibbs sampling of p*, the geometric mean of p and "
+        "q, with binary latents; exactly, with an auto-regressive network whose order has what is seen first. A row "
+        "has the truth, what is seen, and six completions.",
     )
     inpainting.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     hide = "top, bottom, left, right, or a fraction of random pixels such as 0.5 (default: bottom)"

@@ -25,6 +25,7 @@ from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import RunError, UserError
+from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
     COMPLETIONS,
@@ -492,7 +493,7 @@ def inpaint_run(
     """Complete test images of which a part is hidden, as a picture: truth, what is seen, and six completions a row.
 
     Args:
-        folder: the run folder of a model with binary latents.
+        folder: the run folder of a model with binary latents, or of an auto-regressive network.
         hide: "top", "bottom", "left", "right", or a fraction of random pixels such as "0.5".
         num: images, a row each.
         out: the picture.
@@ -502,10 +503,14 @@ def inpaint_run(
         log: hears what happens.
 
     Raises:
-        UserError: no run or checkpoint, a model without p*, data without images, or a file that cannot be written.
+        UserError: no run or checkpoint, a model without p* or conditionals, hidden pixels that come before seen ones
+            in a network's order, data without images, or a file that cannot be written.
     """
     completions = 6
-    run, out = _open_for(Path(folder), "p_star"), Path(out)
+    run, out = open_run(Path(folder)), Path(out)
+    exact = run.config.model.capability == "LikelihoodModel"
+    if not exact:
+        run = _open_for(Path(folder), "p_star")
     _check_picture(out, seed, overwrite)
     shape = run.data.image_shape
     if shape is None:
@@ -513,11 +518,15 @@ def inpaint_run(
     hidden_pixels(hide, shape, 1, seed)  # explains a wrong word before the data are read
     x = evaluation_subset(_load_run_data(run, data_dir).test, num).astype(np.float32)
     hidden = hidden_pixels(hide, shape, len(x), seed)
-    require_binary_where_seen(x, hidden)
+    if not exact:
+        require_binary_where_seen(x, hidden)
     _, params, chosen = chosen_parameters(run, log)
     again = [np.repeat(v, completions, axis=0) for v in (x, hidden)]
     key = jax.random.fold_in(evaluation_key(run.config.seed, COMPLETIONS), seed)
-    completed = np.asarray(draw_completions(program_config(run.config), params, key, *again, run.data.visible))
+    if exact:
+        completed = np.asarray(complete(run.config.model.build(run.data.visible), params, key, *again))
+    else:
+        completed = np.asarray(draw_completions(program_config(run.config), params, key, *again, run.data.visible))
     seen = np.where(hidden, 0.5, x)
     rows = np.concatenate([x[:, None], seen[:, None], completed.reshape(len(x), completions, -1)], axis=1)
     _save_picture(out, rows.reshape(-1, rows.shape[-1]), shape, columns=rows.shape[1])
