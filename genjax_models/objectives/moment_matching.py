@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax_models.config import ObjectiveConfig, as_number, config, field
 from genjax_models.core import ImplicitModel, Objective, Scalar, as_batch
@@ -62,7 +63,7 @@ class MomentMatchingLoss:
         params, batch = trainable.model, as_batch(batch)
         size = batch.x.shape[0]
         number = size if self.num_samples is None else self.num_samples
-        context = jax.tree.map(lambda v: v[jnp.arange(number) % size], batch.context)
+        context = jax.tree.map(lambda v: v[np.arange(number) % size], batch.context)
         coded = self.model.sample_code is not None
         draw = functools.partial(self.model.sample_code if coded else self.model.sample, only("generative", params))
         y = jax.vmap(draw)(jax.random.split(key, number), context)
