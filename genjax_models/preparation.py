@@ -50,8 +50,8 @@ def load_data(
         values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
         raise DataError(
             f"{type(config.data).__name__} holds values from {values.min():g} to {values.max():g}, but "
-            f"{type(config.model).__name__} has a Bernoulli likelihood, for values in [0, 1]: scale the data to that, "
-            "or use a model with a gaussian likelihood (VAE(likelihood='gaussian'))."
+            f"{type(config.model).__name__} is of values in [0, 1]: scale the data to that, or use a model of real "
+            "ones (VAE(likelihood='gaussian'), or a flow without a logit)."
         )
     splits = (data.train, data.validation, data.test)
     contexts = [c for c in (data.train_context, data.validation_context, data.test_context) if c is not None]

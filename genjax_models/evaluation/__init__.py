@@ -24,6 +24,7 @@ from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 from genjax_models.evaluation.modes import ModeCoverage, Nearest, mode_coverage, nearest
 from genjax_models.evaluation.parzen import choose_sigma, parzen_log_likelihood
+from genjax_models.evaluation.prior_marginal import prior_log_marginal, quadrature_log_marginal
 from genjax_models.evaluation.two_sample import TwoSampleTest, median_bandwidth, mmd_squared, two_sample_test
 
 __all__ = [
@@ -56,6 +57,8 @@ __all__ = [
     "nearest",
     "objective_metrics",
     "parzen_log_likelihood",
+    "prior_log_marginal",
+    "quadrature_log_marginal",
     "sample_p_star",
     "squared_error",
     "two_sample_test",

@@ -1,0 +1,159 @@
+"""log p(x) from p alone, without a recognition distribution: how a generator that emits p(x | z) can be scored."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax_models.core import ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
+from genjax_models.errors import ModelError, require_count
+from genjax_models.evaluation.blocks import compiled, in_blocks
+from genjax_models.evaluation.marginal import LogMarginal, check_examples
+from genjax_models.evaluation.weights import log_mean, sum_weights
+
+MOST_NODES = 10**6
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def _require(name: str, model: Any) -> None:
+    if isinstance(model, LatentVariableModel):
+        return
+    if isinstance(model, ImplicitModel):
+        why = "emits x itself, and has no p(x | z): it can be sampled, but not scored"
+    else:
+        why = "has no latents: log_prob is exact"
+    raise ModelError(f"{name} averages p(x | z) over z, but {getattr(model, 'name', '') or model!r} {why}.")
+
+
+def _estimate(model, num_samples, chunk, block, params, key, batch) -> LogMarginal:
+    def example(key, row):
+        def log_weight(key):
+            z, _ = model.sample_joint(params, key, row.context)
+            return model.log_joint(params, z, row.x, row.context).likelihood
+
+        return sum_weights(log_weight, key, num_samples, chunk)
+
+    return LogMarginal(*log_mean(in_blocks(example, key, batch, block), num_samples))
+
+
+_run_estimate = compiled(_estimate, static=4)
+
+
+def prior_log_marginal(
+    model: LatentVariableModel,
+    params: Params,
+    key: Key,
+    x: Any,
+    num_samples: int = 1000,
+    *,
+    chunk: int = 100,
+    block: int = 50,
+) -> LogMarginal:
+    """The estimate log (1/K) sum_k p(x | z_k), z_k ~ p(z), of log p(x) = log E_z p(x | z), for every example.
+
+    In expectation it is below log p(x), rising to it with K; far below where few z of the prior explain x, which is why
+    `log_marginal` proposes them by q(z | x). It needs no recognition distribution, and takes nothing from one.
+
+    Args:
+        model: a `LatentVariableModel`, of which p alone is used.
+        params: its parameters.
+        key: example i draws sample k from `fold_in(fold_in(key, i), k)`.
+        x: examples [N, D], or a `Batch` with contexts.
+        num_samples: K.
+        chunk: samples computed at a time.
+        block: examples computed at a time.
+
+    Returns:
+        A `LogMarginal`, leaves [N], nats.
+
+    Raises:
+        ModelError: a model without p(x | z).
+        ConfigError: a size below one.
+        DataError: examples that are not [N, D].
+
+    Example:
+        >>> prior_log_marginal(model, params, jax.random.key(0), x_test, 10_000).log_prob.mean()
+
+    Reference:
+        Goodfellow et al. 2016, equation 20.75.
+    """
+    _require("prior_log_marginal", model)
+    for name, size in {"num_samples": num_samples, "chunk": chunk, "block": block}.items():
+        require_count(f"prior_log_marginal: {name}", size)
+    return _run_estimate(model, num_samples, chunk, block, params, key, check_examples(as_batch(x)))
+
+
+def _integrate(model, block, params, points, log_weights, batch) -> jax.Array:
+    shapes = jax.eval_shape(model.sample_joint, params, jax.random.key(0), jax.tree.map(lambda v: v[0], batch.context))
+    leaves, structure = jax.tree.flatten(shapes[0])
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+    def latents(point):
+        parts = jnp.split(point, ends)
+        return jax.tree.unflatten(structure, [p.reshape(leaf.shape) for p, leaf in zip(parts, leaves, strict=True)])
+
+    def example(_, row):
+        def term(at):
+            point, log_weight = at
+            return log_weight + total(model.log_joint(params, latents(point), row.x, row.context))
+
+        return jax.nn.logsumexp(jax.lax.map(term, (points, log_weights), batch_size=1000))
+
+    return in_blocks(example, jax.random.key(0), batch, block)
+
+
+_run_integrate = compiled(_integrate, static=2)
+
+
+def quadrature_log_marginal(
+    model: LatentVariableModel, params: Params, x: Any, nodes: int = 50, *, block: int = 50
+) -> jax.Array:
+    """log p(x) = log of the integral of p(x, z) over few real latents z, by Gauss-Hermite quadrature.
+
+    It is exact for p(x | z) that are polynomials of degree below 2 `nodes` in each latent, under a standard normal
+    prior, and converges fast for smooth ones.
+
+    Args:
+        model: a `LatentVariableModel` with real latents, of which p alone is used.
+        params: its parameters.
+        x: examples [N, D], or a `Batch` with contexts.
+        nodes: points along each latent; all of them together at most a million.
+        block: examples computed at a time.
+
+    Returns:
+        log p(x), [N], nats.
+
+    Raises:
+        ModelError: a model without p(x | z), with latents that are not real, or with too many of them.
+        ConfigError: a size below one.
+        DataError: examples that are not [N, D].
+
+    Reference:
+        Goodfellow et al. 2016, equation 20.75.
+    """
+    _require("quadrature_log_marginal", model)
+    for name, size in {"nodes": nodes, "block": block}.items():
+        require_count(f"quadrature_log_marginal: {name}", size)
+    batch = check_examples(as_batch(x))
+    if model.support != "real":
+        raise ModelError(
+            f"quadrature_log_marginal integrates over real latents, and those of {model.name} are {model.support}. Use "
+            "exact_log_marginal."
+        )
+    context = jax.tree.map(lambda v: v[0], batch.context)
+    shapes = jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
+    latents = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    if nodes**latents > MOST_NODES:
+        raise ModelError(
+            f"quadrature_log_marginal: {nodes} nodes along each of the {latents} latents of {model.name} are "
+            f"{float(nodes**latents):.0e} points, at most {MOST_NODES:.0e}; take fewer nodes, or prior_log_marginal."
+        )
+    along, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    points = np.array(list(itertools.product(along, repeat=latents)))
+    # Of the integral itself: the weights are those of exp(-z^2 / 2).
+    log_weights = np.array(list(itertools.product(np.log(weights), repeat=latents))).sum(axis=1)
+    log_weights = log_weights + 0.5 * (points**2).sum(axis=1)
+    kind = jnp.result_type(float)
+    return _run_integrate(model, block, params, jnp.asarray(points, kind), jnp.asarray(log_weights, kind), batch)
