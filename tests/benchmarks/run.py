@@ -19,6 +19,7 @@ BENCHMARKS = (
     "rws_step",
     "rws_pyro",
     "vimco_step",
+    "gan_step",
     "flow_step",
     "cold_start",
     "evaluation_memory",
