@@ -2,8 +2,10 @@
 
     genjax-models train configs/supervised_generator_coil20.py --data-dir DIR
 
-Machine and time: not yet run.
-EXPECTED: not yet run.
+Machine and time: 2208 s on 2 cores, of which one thread was used, shared with much other work.
+EXPECTED: test NLL -1313.18 +- 4.48 nats per example (a density), exact, and a squared error of E[x | c] of 0.00204 +-
+0.00010 a pixel on 480 views between those of training, which are 10 degrees apart. The linear blend of the two nearest
+training views has 0.00224 +- 0.00015.
 """
 
 from genjax_models.config import Config, Training
