@@ -2,11 +2,16 @@
 
     genjax-models train configs/gan_ring.py
 
-Machine and time: not yet measured.
-EXPECTED: not yet run.
+Machine and time: 108 s on 2 cores, of which one thread was used, shared with other work.
+EXPECTED: test MMD^2 0.0023, two-sample p-value 0.59, Parzen log-likelihood 2.02 +- 0.01 nats per example (1,000
+samples). Of 2,500 samples 96 % are within three standard deviations of a mean (98.9 % would be), about all eight of
+them, and evenly: KL divergence from uniform 0.001 nats (`mode_coverage`).
+
+The last parameters are evaluated: MMD's kernels are as wide as the ring, and do not see how narrow the modes are, so
+that the checkpoint with the least of it, of step 3,000, had 53 % of its samples there.
 """
 
-from genjax_models.config import Config, Training
+from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Gaussians
 from genjax_models.models import GAN
 from genjax_models.models.networks import MLP
@@ -27,4 +32,5 @@ CONFIG = Config(
     optimizer=Adam(learning_rate=1e-3, b1=0.5, b2=0.9),
     data=Gaussians(),
     training=Training(num_steps=STEPS, batch_size=256, evaluate_every=1000, average=0.999),
+    evaluation=Evaluation(parameters="latest"),
 )

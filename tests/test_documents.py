@@ -57,7 +57,8 @@ def test_every_configuration_says_what_it_reaches():
         assert path.with_suffix(".png").is_file() == (command == "sweep"), path
         if "EXPECTED: not yet run" in docstring:
             continue
-        assert re.search(r"EXPECTED: test NLL -?\d+\.\d+ \+- \d+\.\d+", docstring), path
+        figure = r"EXPECTED: test (NLL -?\d+\.\d+ \+- \d+\.\d+|MMD\^2 -?\d+\.\d+)"
+        assert re.search(figure, docstring), path
         assert re.search(r"\d+ (s|minutes) on 2 cores", docstring), path
 
 
