@@ -26,12 +26,14 @@ from genjax_models.models import (
     NICE,
     VAE,
     AffineGenerator,
+    DeepNADE,
     HelmholtzMachine,
     InverseTransformGenerator,
     MomentMatchingGenerator,
     NeuralSplineFlow,
     RealNVP,
     SigmoidBeliefNetwork,
+    SupervisedGenerator,
     UnlayeredBeliefNetwork,
 )
 from genjax_models.models.networks import DCGAN, MLP
@@ -163,6 +165,12 @@ CONTINUOUS_MODELS: dict[str, list[Small]] = {
 }
 
 # Samplers without a density.
+# Trained by random members, or given codes: tests/models/test_ensembles.py and test_supervised_generator.py.
+OTHER_MODELS: dict[str, list[Small]] = {
+    "deep_nade": [Small(DeepNADE(hidden=(5,)), 4)],
+    "supervised_generator": [Small(SupervisedGenerator(image_shape=(2, 2), hidden=(3,), channels=(3,)), 4)],
+}
+
 IMPLICIT_MODELS: dict[str, list[Small]] = {
     "gan": [
         Small(GAN(latent=3, generator=MLP(hidden=(4,)), critic=MLP(hidden=(5,), activation="leaky_relu")), 2),

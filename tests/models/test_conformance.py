@@ -13,6 +13,7 @@ from conformance import (
     LIKELIHOOD_MODELS,
     MODELS,
     OBJECTIVES,
+    OTHER_MODELS,
     assert_frequencies,
     density_of_joint,
     density_of_posterior,
@@ -38,7 +39,7 @@ a_row_a_model = pytest.mark.parametrize("small", [row for row in ROWS if row.id.
 
 def test_tables_are_covered():
     """A new row of a table without a small configuration fails here, by name."""
-    models = MODELS | LIKELIHOOD_MODELS | CONTINUOUS_MODELS | IMPLICIT_MODELS
+    models = MODELS | LIKELIHOOD_MODELS | CONTINUOUS_MODELS | IMPLICIT_MODELS | OTHER_MODELS
     problems = missing(genjax_models.models.MODELS, models) + missing(genjax_models.objectives.OBJECTIVES, OBJECTIVES)
     assert not problems, problems
     for name, row in models.items():
