@@ -507,7 +507,7 @@ def catalogue() -> dict[str, list[dict]]:
         if objective is Sum:
             return any(fits(model, other) for other in OBJECTIVES.values() if other is not Sum)
         try:
-            objective().build(model().build(2))
+            objective().build(model().build(max(2, model().least_visible)))
         except ModelError:
             return False
         return True

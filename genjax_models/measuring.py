@@ -100,8 +100,9 @@ def _distance(config: Config, params: Params, key, x, visible: int) -> jax.Array
 @functools.partial(jax.jit, static_argnames="visible")
 def _p_value(config: Config, params: Params, key, x, visible: int) -> jax.Array:
     draw, permute = jax.random.split(key)
-    given, drawn, bandwidths = _beside(config, params, draw, _some(x, PERMUTED), visible)
-    return two_sample_test(permute, given, drawn, bandwidths, num_permutations=PERMUTATIONS).p_value
+    given, drawn, _ = _beside(config, params, draw, _some(x, PERMUTED), visible)
+    # Bandwidths from both samples together, without which the test would not be exact.
+    return two_sample_test(permute, given, drawn, num_permutations=PERMUTATIONS).p_value
 
 
 def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
