@@ -31,6 +31,7 @@ from genjax_models.models import (
     InverseTransformGenerator,
     MomentMatchingGenerator,
     NeuralSplineFlow,
+    PixelCNN,
     RealNVP,
     SigmoidBeliefNetwork,
     SupervisedGenerator,
@@ -122,6 +123,7 @@ LIKELIHOOD_MODELS: dict[str, list[Small]] = {
         Small(MADE(hidden=(), order=(3, 2, 1, 0)), 4),
         Small(MADE(hidden=(2,)), 1),
     ],
+    "pixel_cnn": [Small(PixelCNN(image_shape=(2, 2), features=4, layers=2, first_window=3, head=6), 4)],
 }
 
 IMAGE = {"hidden": (3, 3), "activation": "tanh"}
@@ -164,13 +166,13 @@ CONTINUOUS_MODELS: dict[str, list[Small]] = {
     ],
 }
 
-# Samplers without a density.
 # Trained by random members, or given codes: tests/models/test_ensembles.py and test_supervised_generator.py.
 OTHER_MODELS: dict[str, list[Small]] = {
     "deep_nade": [Small(DeepNADE(hidden=(5,)), 4)],
     "supervised_generator": [Small(SupervisedGenerator(image_shape=(2, 2), hidden=(3,), channels=(3,)), 4)],
 }
 
+# Samplers without a density.
 IMPLICIT_MODELS: dict[str, list[Small]] = {
     "gan": [
         Small(GAN(latent=3, generator=MLP(hidden=(4,)), critic=MLP(hidden=(5,), activation="leaky_relu")), 2),

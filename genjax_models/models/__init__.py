@@ -18,6 +18,7 @@ from genjax_models.models.inverse_transform import (
 )
 from genjax_models.models.made import MADE, made
 from genjax_models.models.moment_matching import MomentMatchingGenerator, moment_matching_generator
+from genjax_models.models.pixel_cnn import PixelCNN, pixel_cnn
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
 from genjax_models.models.supervised_generator import SupervisedGenerator, supervised_generator
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
@@ -34,6 +35,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "nade": NADE,
     "made": MADE,
     "deep_nade": DeepNADE,
+    "pixel_cnn": PixelCNN,
     "affine_generator": AffineGenerator,
     "inverse_transform_generator": InverseTransformGenerator,
     "nice": NICE,
@@ -64,6 +66,7 @@ __all__ = [
     "InverseTransformGenerator",
     "MomentMatchingGenerator",
     "NeuralSplineFlow",
+    "PixelCNN",
     "RealNVP",
     "SigmoidBeliefNetwork",
     "SupervisedGenerator",
@@ -85,6 +88,7 @@ __all__ = [
     "nade",
     "neural_spline_flow",
     "nice",
+    "pixel_cnn",
     "realnvp",
     "sigmoid_belief_network",
     "supervised_generator",
