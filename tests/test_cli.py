@@ -362,7 +362,7 @@ def test_missing_data_names_every_place_looked_in(cli, place):
     [
         (np.where(np.arange(360).reshape(60, 6) == 9, np.nan, 0.5), [], ["x.npy", "1 of 360 values are NaN", "(1, 3)"]),
         (np.full((60, 6), np.inf), [], ["x.npy", "infinite"]),
-        (BITS * 3.0, [], ["Arrays holds values from 0 to 3", "Bernoulli likelihood", "gaussian"]),
+        (BITS * 3.0, [], ["Arrays holds values from 0 to 3", "VAE is of values in [0, 1]", "gaussian"]),
         (BITS - 0.5, ["--data.binarization", "dynamic"], ["outside [0, 1]", "minimum -0.5"]),
         (np.zeros(60), [], ["x.npy", "got shape (60,)", "[N, D]"]),
         (np.zeros((60, 0)), [], ["is empty"]),

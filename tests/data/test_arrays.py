@@ -29,7 +29,8 @@ def same_rows(a, b):
 
 
 def test_sources_are_described():
-    assert list(SOURCES) == ["digits", "mnist", "binarized_mnist", "uci", "bars", "arrays"]
+    names = ["digits", "mnist", "binarized_mnist", "uci", "bars", "gaussians", "solids", "coil20", "arrays"]
+    assert list(SOURCES) == names
     assert all(source.__doc__.splitlines()[0].strip() for source in SOURCES.values())
 
 
