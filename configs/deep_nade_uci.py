@@ -6,7 +6,7 @@
 
     genjax-models train configs/deep_nade_uci.py --data-dir DIR --data.name dna
 
-The figures are those of the ensemble of 16 orders (EoNADE); `--model.num-orders 1` gives one order's.
+What is evaluated is the ensemble of 16 orders (EoNADE); `--model.num-orders 1` evaluates one.
 
 Machine and time: not yet run.
 EXPECTED: not yet run.

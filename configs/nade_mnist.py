@@ -2,7 +2,7 @@
 
     genjax-models train configs/nade_mnist.py --data-dir DIR
 
-Machine and time: 3500 s on 2 cores, of which one thread was used, shared with much other work.
+Machine and time: 3853 s on 2 cores, of which one thread was used, shared with much other work; resumed twice.
 EXPECTED: test NLL 87.70 +- 0.22 nats per example, exact on 10,000 examples; 88.33 in Germain et al. (2015).
 """
 

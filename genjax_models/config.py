@@ -41,12 +41,7 @@ class ModelConfig(abc.ABC):
     @property
     def density(self) -> bool:
         """Whether p(x) is a density, without limit for data that take few values."""
-        return self.data_support == "real" or getattr(self, "logit", None) is not None
-
-    @property
-    def levels(self) -> int | None:
-        """L, where p(x) is a probability of units with values k / (L - 1); None for others."""
-        return getattr(getattr(self, "units", None), "levels", None)
+        return self.data_support == "real"
 
     @property
     def needs_context(self) -> bool:

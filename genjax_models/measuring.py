@@ -82,27 +82,27 @@ def _some(x: Any, most: int) -> Any:
     return jax.tree.map(lambda v: v[np.arange(min(number, most)) * number // min(number, most)], x)
 
 
-def _beside(config: Config, params: Params, key, x, visible: int) -> tuple[jax.Array, jax.Array, tuple]:
-    """Examples, as many samples given their contexts, and bandwidths to compare them by."""
+def _beside(config: Config, params: Params, key, x, visible: int) -> tuple[jax.Array, jax.Array]:
+    """Examples, and as many samples given their contexts."""
     batch = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), as_batch(x))
+    model = config.model.build(visible)
     keys = jax.random.split(key, batch.x.shape[0])
-    drawn = jax.vmap(lambda k, c: config.model.build(visible).sample(params, k, c))(keys, batch.context)
-    middle = median_bandwidth(_some(batch.x, PERMUTED))
-    return batch.x, drawn, tuple(share * middle for share in BANDWIDTHS)
+    return batch.x, jax.vmap(lambda k, c: model.sample(params, k, c))(keys, batch.context)
 
 
 def _distance(config: Config, params: Params, key, x, visible: int) -> jax.Array:
-    """An unbiased estimate of MMD^2 between examples and samples."""
-    given, drawn, bandwidths = _beside(config, params, key, _some(x, COMPARED), visible)
-    return mmd_squared(given, drawn, bandwidths, unbiased=True)
+    """An unbiased estimate of MMD^2 between examples and samples, by kernels that depend on the examples alone."""
+    given, drawn = _beside(config, params, key, _some(x, COMPARED), visible)
+    middle = median_bandwidth(given, most=PERMUTED)
+    return mmd_squared(given, drawn, tuple(share * middle for share in BANDWIDTHS))  # type: ignore[misc]  # traced numbers
 
 
 @functools.partial(jax.jit, static_argnames="visible")
 def _p_value(config: Config, params: Params, key, x, visible: int) -> jax.Array:
     draw, permute = jax.random.split(key)
-    given, drawn, _ = _beside(config, params, draw, _some(x, PERMUTED), visible)
-    # Bandwidths from both samples together, without which the test would not be exact.
-    return two_sample_test(permute, given, drawn, num_permutations=PERMUTATIONS).p_value
+    # Its own bandwidths are those of both samples together, without which the test would not be exact.
+    pair = _beside(config, params, draw, _some(x, PERMUTED), visible)
+    return two_sample_test(permute, *pair, num_permutations=PERMUTATIONS).p_value
 
 
 def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
@@ -324,6 +324,11 @@ def _squared_error(config: Config, params: Params, batch: Batch, visible: int) -
     return squared_error(config.model.build(visible), params, batch)
 
 
+def _makes_x_of_codes(run: Run) -> bool:
+    model = run.config.model.build(run.data.visible)
+    return run.data.context is not None and isinstance(model, LikelihoodModel) and model.mean is not None
+
+
 def _blend(data: Dataset, rows: np.ndarray) -> np.ndarray:
     assert data.train_context is not None
     assert data.test_context is not None
@@ -333,8 +338,7 @@ def _blend(data: Dataset, rows: np.ndarray) -> np.ndarray:
 def test_codes(run: Run, params: Params, data: Dataset) -> dict:
     """The squared error of E[x | c] on the test split, beside the blend of the two training examples with the nearest
     codes; nothing unless the model makes x of known codes."""
-    model = run.config.model.build(run.data.visible)
-    if data.train_context is None or not isinstance(model, LikelihoodModel) or model.mean is None:
+    if not _makes_x_of_codes(run):
         return {}
     batch = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), examples(data, "test"))
     mean, error = mean_and_error(_squared_error(program_config(run.config), params, batch, run.data.visible))
@@ -351,7 +355,7 @@ def test_codes(run: Run, params: Params, data: Dataset) -> dict:
 def views(run: Run, params: Params, data: Dataset, num: int) -> np.ndarray | None:
     """Of `num` test examples, spread evenly: x, E[x | c], and the blend of its neighbours, [num, 3, D]; None where
     `test_codes` has nothing."""
-    if not test_codes(run, params, data):
+    if not _makes_x_of_codes(run):
         return None
     rows = np.arange(num) * len(data.test) // num
     made = sample_images(run, params, num, contexts=data.test_context)

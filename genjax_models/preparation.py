@@ -8,7 +8,7 @@ import numpy as np
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import ConfigError, DataError, nearest
-from genjax_models.measuring import Log, best_by, check_p_star, example_metrics
+from genjax_models.measuring import Log, check_p_star, example_metrics
 from genjax_models.run_folder import DataSpec
 from genjax_models.train import Train, check_training_data, make_train, program_config
 
@@ -38,7 +38,7 @@ def load_data(
             f"{type(config.model).__name__} is given a context with every example, which {type(config.data).__name__} "
             "does not have; use data with contexts, such as COIL20 or Solids."
         )
-    levels, known = config.model.levels, data.levels if data.dequantization is None else None
+    levels, known = _levels(config, data), data.levels if data.dequantization is None else None
     if levels not in (None, 2) and levels != known:
         raise DataError(
             f"{type(config.model).__name__} is of units with {levels} levels, but {type(config.data).__name__} has "
@@ -93,6 +93,11 @@ def prepare(
     return train, data, spec
 
 
+def _levels(config: Config, data: Dataset) -> int | None:
+    """L, where the model is of units with values k / (L - 1) alone."""
+    return getattr(config.model.build(data.train.shape[1]), "levels", None)
+
+
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
     """Say it where figures are no log-probabilities, or have no limit."""
     model = config.model
@@ -103,14 +108,15 @@ def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
             "the data are intensities, of which many may be equal, and a density has no limit there: set the data's "
             "dequantization for grey levels, or compare figures among like runs alone."
         )
-    if data.support == "unit" and model.data_support == "unit" and not model.density and model.levels in (None, 2):
+    bernoulli = model.data_support == "unit" and not model.density and _levels(config, data) in (None, 2)
+    if data.support == "unit" and bernoulli:
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
 
 
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
     """Raise ConfigError unless the objective reports the metric that checkpoints are chosen by."""
-    name = best_by(config)
-    if name == config.objective.metric == "bound":
+    name = config.evaluation.best_by
+    if name is None:  # what is always measured
         return
     state, x = train.shapes(config, spec.abstract), spec.abstract
     known = example_metrics.eval_shape(program_config(config), state, state.params, state.key, x, visible=spec.visible)

@@ -303,7 +303,7 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
     Under `vmap` a condition on a shared counter stays a condition, where one on a member's state would compute a
     permutation at every step of every member.
     """
-    data = as_batch(data)
+    data, fold = as_batch(data), jax.random.fold_in
     number, visible = data.x.shape
     _, step, _ = build(config, visible)
     batches = _batches(step.phases)
@@ -311,7 +311,7 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
     steps_per_epoch = number // size
 
     def order_of(epoch):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, ORDER), epoch)
+        key = fold(fold(state.key, ORDER), epoch)
         return jnp.argsort(jax.random.bits(key, (number,)))
 
     def body(carry, t):
@@ -328,7 +328,6 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
         state, metrics = step(state, batch)
         return (state, order), metrics
 
-    fold = jax.random.fold_in
     order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
     return state, metrics

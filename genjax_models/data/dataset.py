@@ -5,6 +5,7 @@ binarizations are the same under every version of numpy.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -31,6 +32,7 @@ SPLIT_SEED = 0
 # One stream a split, so that a split's draw does not depend on the sizes of the others.
 BINARIZATION_SEEDS = {"train": 1, "validation": 2, "test": 3}
 DEQUANTIZATION_SEEDS = (4, 5, 6)
+BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))  # rounding must not make 1 of the highest level
 
 
 class Dataset(NamedTuple):
@@ -219,7 +221,7 @@ def dequantize(key: jax.Array, x: jax.Array, levels: int) -> jax.Array:
         Uria, Murray and Larochelle 2013, section 4; Theis, van den Oord and Bethge 2016, section 3.1: a density's mean
         log-likelihood of such data is below that of the levels it makes, sum over [k, k + 1) / L.
     """
-    return (jnp.round(x * (levels - 1)) + jax.random.uniform(key, x.shape)) / levels
+    return jnp.minimum((jnp.round(x * (levels - 1)) + jax.random.uniform(key, x.shape)) / levels, BELOW_ONE)
 
 
 def refresh(source: Any, key: jax.Array, x: jax.Array) -> jax.Array:
@@ -234,23 +236,29 @@ def threshold(x: np.ndarray) -> np.ndarray:
     return (x > 0.5).astype(np.uint8)
 
 
-def draw(x: np.ndarray, seed: int) -> np.ndarray:
-    """uint8: one Bernoulli draw of the intensities `x` [N, D] that depends only on `x` and `seed`."""
+def _drawn(x: np.ndarray, seed: int, dtype: type, rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """`rule(x, u)` with u uniform on [0, 1), one draw that depends only on the shape of x [N, D] and `seed`."""
     random = np.random.RandomState(seed)
-    out = np.empty(x.shape, np.uint8)
-    # In blocks, which leave the stream as it is: RandomState draws float64, eight times the size of the result.
+    out: np.ndarray = np.empty(x.shape, dtype)
+    # In blocks, which leave the stream as it is: RandomState draws float64, eight times the size of bytes.
     for start in range(0, len(x), 4096):
         rows = x[start : start + 4096]
-        out[start : start + 4096] = random.random_sample(rows.shape) < rows
+        out[start : start + 4096] = rule(rows, random.random_sample(rows.shape))
     return out
+
+
+def draw(x: np.ndarray, seed: int) -> np.ndarray:
+    """uint8: one Bernoulli draw of the intensities `x` [N, D] that depends only on `x` and `seed`."""
+    return _drawn(x, seed, np.uint8, lambda rows, uniform: uniform < rows)
 
 
 def draw_dequantized(x: np.ndarray, seed: int, levels: int) -> np.ndarray:
     """float32 (k + u) / L, one draw of u that depends only on the shape of x = k / (L - 1), [N, D], and `seed`."""
-    noise = np.random.RandomState(seed).random_sample(x.shape)
-    dequantized = ((np.round(x * (levels - 1)) + noise) / levels).astype(np.float32)
-    # Rounding to float32 must not make the next level of the last, nor 1 of the highest.
-    return np.minimum(dequantized, np.nextafter(np.float32(1), np.float32(0)))
+
+    def dequantized(rows, uniform):
+        return np.minimum((np.round(rows * (levels - 1)) + uniform) / levels, BELOW_ONE)
+
+    return _drawn(x, seed, np.float32, dequantized)
 
 
 def check_noise(binarization: Binarization, dequantization: Dequantization | None) -> list[str]:

@@ -1,5 +1,6 @@
 """log p(x) of latent variable models: by importance weighting, and exactly where the latents can be enumerated."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,18 +31,27 @@ def check_examples(batch: Batch) -> Batch:
     return batch._replace(x=jnp.asarray(batch.x, jnp.result_type(float)))
 
 
-def _estimate(model, num_samples, chunk, block, params, key, batch) -> LogMarginal:
-    def example(key, row):
-        def log_weight(key):
-            z, log_q = model.propose(params, key, row.x, row.context)
-            return total(model.log_joint(params, z, row.x, row.context)) - total(log_q)
+def _importance_weight(model, params, row, key) -> jax.Array:
+    """log p(x, z) - log q(z | x) of z ~ q(z | x)."""
+    z, log_q = model.propose(params, key, row.x, row.context)
+    return total(model.log_joint(params, z, row.x, row.context)) - total(log_q)
 
-        return sum_weights(log_weight, key, num_samples, chunk)
+
+def _estimate(model, log_weight, num_samples, chunk, block, params, key, batch) -> LogMarginal:
+    def example(key, row):
+        return sum_weights(functools.partial(log_weight, model, params, row), key, num_samples, chunk)
 
     return LogMarginal(*log_mean(in_blocks(example, key, batch, block), num_samples))
 
 
-_run_estimate = compiled(_estimate, static=4)
+# log (1/K) sum_k exp(log_weight(model, params, example, key_k)), leaves [N].
+log_mean_weight = compiled(_estimate, static=5)
+
+
+def require_sizes(name: str, **sizes: int) -> None:
+    """Raise ConfigError, by name, for a size below one."""
+    for size, value in sizes.items():
+        require_count(f"{name}: {size}", value)
 
 
 def log_marginal(
@@ -85,10 +95,9 @@ def log_marginal(
     """
     if not isinstance(model, LatentVariableModel):
         raise ModelError(f"log_marginal needs a LatentVariableModel, got a {type(model).__name__}.")
-    for name, size in {"num_samples": num_samples, "chunk": chunk, "block": block}.items():
-        require_count(f"log_marginal: {name}", size)
+    require_sizes("log_marginal", num_samples=num_samples, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    return _run_estimate(model, num_samples, chunk, block, params, key, batch)
+    return log_mean_weight(model, _importance_weight, num_samples, chunk, block, params, key, batch)
 
 
 def log_joint(model: LatentVariableModel, params: Params, z: Any, x: jax.Array, c: Any) -> jax.Array:

@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from genjax_models.core import ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
-from genjax_models.errors import ModelError, require_count
+from genjax_models.core import Batch, ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
+from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import LogMarginal, check_examples
-from genjax_models.evaluation.weights import log_mean, sum_weights
+from genjax_models.evaluation.marginal import LogMarginal, check_examples, log_mean_weight, require_sizes
 
 MOST_NODES = 10**6
-LOG_2PI = float(np.log(2 * np.pi))
 
 
 def _require(name: str, model: Any) -> None:
@@ -27,18 +26,10 @@ def _require(name: str, model: Any) -> None:
     raise ModelError(f"{name} averages p(x | z) over z, but {getattr(model, 'name', '') or model!r} {why}.")
 
 
-def _estimate(model, num_samples, chunk, block, params, key, batch) -> LogMarginal:
-    def example(key, row):
-        def log_weight(key):
-            z, _ = model.sample_joint(params, key, row.context)
-            return model.log_joint(params, z, row.x, row.context).likelihood
-
-        return sum_weights(log_weight, key, num_samples, chunk)
-
-    return LogMarginal(*log_mean(in_blocks(example, key, batch, block), num_samples))
-
-
-_run_estimate = compiled(_estimate, static=4)
+def _likelihood(model, params, row, key) -> jax.Array:
+    """log p(x | z) of z ~ p(z)."""
+    z, _ = model.sample_joint(params, key, row.context)
+    return model.log_joint(params, z, row.x, row.context).likelihood
 
 
 def prior_log_marginal(
@@ -80,19 +71,19 @@ def prior_log_marginal(
         Goodfellow et al. 2016, equation 20.75.
     """
     _require("prior_log_marginal", model)
-    for name, size in {"num_samples": num_samples, "chunk": chunk, "block": block}.items():
-        require_count(f"prior_log_marginal: {name}", size)
-    return _run_estimate(model, num_samples, chunk, block, params, key, check_examples(as_batch(x)))
+    require_sizes("prior_log_marginal", num_samples=num_samples, chunk=chunk, block=block)
+    batch = check_examples(as_batch(x))
+    return log_mean_weight(model, _likelihood, num_samples, chunk, block, params, key, batch)
+
+
+def _latent_shapes(model: LatentVariableModel, params: Params, batch: Batch) -> Any:
+    context = jax.tree.map(lambda v: v[0], batch.context)
+    return jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
 
 
 def _integrate(model, block, params, points, log_weights, batch) -> jax.Array:
-    shapes = jax.eval_shape(model.sample_joint, params, jax.random.key(0), jax.tree.map(lambda v: v[0], batch.context))
-    leaves, structure = jax.tree.flatten(shapes[0])
-    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-
-    def latents(point):
-        parts = jnp.split(point, ends)
-        return jax.tree.unflatten(structure, [p.reshape(leaf.shape) for p, leaf in zip(parts, leaves, strict=True)])
+    shapes = _latent_shapes(model, params, batch)
+    _, latents = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, points.dtype), shapes))
 
     def example(_, row):
         def term(at):
@@ -134,17 +125,14 @@ def quadrature_log_marginal(
         Goodfellow et al. 2016, equation 20.75.
     """
     _require("quadrature_log_marginal", model)
-    for name, size in {"nodes": nodes, "block": block}.items():
-        require_count(f"quadrature_log_marginal: {name}", size)
+    require_sizes("quadrature_log_marginal", nodes=nodes, block=block)
     batch = check_examples(as_batch(x))
     if model.support != "real":
         raise ModelError(
             f"quadrature_log_marginal integrates over real latents, and those of {model.name} are {model.support}. Use "
             "exact_log_marginal."
         )
-    context = jax.tree.map(lambda v: v[0], batch.context)
-    shapes = jax.eval_shape(model.sample_joint, params, jax.random.key(0), context)[0]
-    latents = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    latents = sum(leaf.size for leaf in jax.tree.leaves(_latent_shapes(model, params, batch)))
     if nodes**latents > MOST_NODES:
         raise ModelError(
             f"quadrature_log_marginal: {nodes} nodes along each of the {latents} latents of {model.name} are "

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.config import ModelConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LikelihoodModel
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import zeros
-from genjax_models.models.flow import LOGIT_HELP, Affine, as_flow, bounded
+from genjax_models.models.flow import Affine, FlowConfig, as_flow, bounded
 from genjax_models.models.layers import Activation
 from genjax_models.models.made import MaskedNetwork
 from genjax_models.models.orders import permutation
@@ -97,49 +97,36 @@ def layer_orders(visible: int, layers: int, seed: int | None) -> tuple[tuple[int
 
 
 @config
-class MAF(ModelConfig):
-    """Masked autoregressive flow: layers of masked networks, with densities in one pass a layer."""
+class AutoregressiveFlow(FlowConfig):
+    """What MAF and IAF have in common."""
 
-    capability: ClassVar[str] = "LikelihoodModel"
-    citation: ClassVar[str] = "Papamakarios, Pavlakou and Murray 2017"
+    fast: ClassVar[str]  # the way that takes one pass a layer
 
     layers: int = field(default=5, ge=1, help="masked networks, one on the other")
     hidden: tuple[int, ...] = field(default=(500,), ge=1, help="sizes of every network's hidden layers")
     activation: Activation = field(default="relu", help="after every hidden layer")
     order_seed: int | None = field(default=None, ge=0, lt=2**32, help=ORDERS_HELP)
-    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
-
-    @property
-    def data_support(self) -> str:
-        return "real" if self.logit is None else "unit"
 
     def build(self, visible: int) -> LikelihoodModel:
         """The model of x with `visible` units."""
         orders = layer_orders(visible, self.layers, self.order_seed)
-        return as_flow(self, AutoregressiveLayers(orders, self.hidden, self.activation, "inverse"), visible, self.logit)
+        return as_flow(self, AutoregressiveLayers(orders, self.hidden, self.activation, self.fast), visible, self.logit)
 
 
 @config
-class IAF(ModelConfig):
+class MAF(AutoregressiveFlow):
+    """Masked autoregressive flow: layers of masked networks, with densities in one pass a layer."""
+
+    citation: ClassVar[str] = "Papamakarios, Pavlakou and Murray 2017"
+    fast: ClassVar[str] = "inverse"
+
+
+@config
+class IAF(AutoregressiveFlow):
     """Inverse autoregressive flow: layers of masked networks, with samples in one pass a layer."""
 
-    capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling 2016"
-
-    layers: int = field(default=5, ge=1, help="masked networks, one on the other")
-    hidden: tuple[int, ...] = field(default=(500,), ge=1, help="sizes of every network's hidden layers")
-    activation: Activation = field(default="relu", help="after every hidden layer")
-    order_seed: int | None = field(default=None, ge=0, lt=2**32, help=ORDERS_HELP)
-    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
-
-    @property
-    def data_support(self) -> str:
-        return "real" if self.logit is None else "unit"
-
-    def build(self, visible: int) -> LikelihoodModel:
-        """The model of x with `visible` units."""
-        orders = layer_orders(visible, self.layers, self.order_seed)
-        return as_flow(self, AutoregressiveLayers(orders, self.hidden, self.activation, "forward"), visible, self.logit)
+    fast: ClassVar[str] = "forward"
 
 
 def maf(visible: int, **fields) -> LikelihoodModel:

@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.config import ModelConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LikelihoodModel
 from genjax_models.errors import ConfigError
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import zeros
-from genjax_models.models.flow import LOGIT_HELP, Affine, as_flow, bounded
+from genjax_models.models.flow import Affine, FlowConfig, as_flow, bounded
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import MLP, Activation, activation, convolve
 from genjax_models.models.splines import MOST_BINS, Spline, spline
@@ -357,20 +357,14 @@ def _require_two(name: str, visible: int) -> None:
 
 
 @config
-class NICE(ModelConfig):
+class NICE(FlowConfig):
     """Additive couplings, of unit Jacobian, and a scale for every unit."""
 
-    capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Dinh, Krueger and Bengio 2014"
 
     layers: int = field(default=4, ge=1, help="couplings")
     hidden: tuple[int, ...] = field(default=(500, 500), ge=1, help="sizes of every coupling's hidden layers")
     activation: Activation = field(default="relu", help="after every hidden layer")
-    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
-
-    @property
-    def data_support(self) -> str:
-        return "real" if self.logit is None else "unit"
 
     @property
     def least_visible(self) -> int:
@@ -384,10 +378,9 @@ class NICE(ModelConfig):
 
 
 @config
-class RealNVP(ModelConfig):
+class RealNVP(FlowConfig):
     """Affine couplings, of vectors or of images at several scales."""
 
-    capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Dinh, Sohl-Dickstein and Bengio 2017"
 
     layers: int = field(
@@ -401,7 +394,6 @@ class RealNVP(ModelConfig):
         default=None, ge=1, help="(height, width) or (height, width, channels) for convolutions, None for vectors"
     )
     scales: int = field(default=1, ge=1, help="scales of an image; each but the first has a quarter of the pixels")
-    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
 
     def check(self) -> list[str]:
         if self.image_shape is None:
@@ -419,10 +411,6 @@ class RealNVP(ModelConfig):
                 f"{self.scales - 1} times and must leave whole numbers and at least two pixels; give fewer scales."
             )
         return found
-
-    @property
-    def data_support(self) -> str:
-        return "real" if self.logit is None else "unit"
 
     @property
     def least_visible(self) -> int:
@@ -445,10 +433,9 @@ class RealNVP(ModelConfig):
 
 
 @config
-class NeuralSplineFlow(ModelConfig):
+class NeuralSplineFlow(FlowConfig):
     """Couplings by monotone rational-quadratic splines."""
 
-    capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Durkan, Bekasov, Murray and Papamakarios 2019"
 
     layers: int = field(default=6, ge=1, help="couplings")
@@ -456,11 +443,6 @@ class NeuralSplineFlow(ModelConfig):
     activation: Activation = field(default="relu", help="after every hidden layer")
     bins: int = field(default=8, ge=1, le=MOST_BINS, help="bins K of every spline")
     bound: float = field(default=4.0, static=True, gt=0, help="splines run from -bound to bound, the identity beyond")
-    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
-
-    @property
-    def data_support(self) -> str:
-        return "real" if self.logit is None else "unit"
 
     @property
     def least_visible(self) -> int:

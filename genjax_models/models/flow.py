@@ -7,13 +7,13 @@ elementwise maps, with a log-slope a unit, and for the networks that are made of
 """
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ModelConfig
+from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import LikelihoodModel
 from genjax_models.distributions import Normal
 from genjax_models.models.adapter import as_model
@@ -100,6 +100,23 @@ class FlowModule(nn.Module):
 
     def sample(self, key, c=()):
         return self.forward(jax.random.normal(key, (self.visible,)))
+
+
+@config
+class FlowConfig(ModelConfig):
+    """Base of the flows' configurations that may begin with a logit."""
+
+    capability: ClassVar[str] = "LikelihoodModel"
+
+    logit: float | None = field(default=None, static=True, gt=0, lt=0.5, help=LOGIT_HELP)
+
+    @property
+    def data_support(self) -> str:
+        return "real" if self.logit is None else "unit"
+
+    @property
+    def density(self) -> bool:
+        return True
 
 
 def as_flow(config: ModelConfig, network: nn.Module, visible: int, logit: float | None = None) -> LikelihoodModel:

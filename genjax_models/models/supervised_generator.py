@@ -15,7 +15,7 @@ from genjax_models.models.build import build_from_fields
 from genjax_models.models.layers import Activation, Convolution, activation, dense
 
 
-class UpConvolutions(nn.Module):
+class ImageOfCode(nn.Module):
     """A code to an image [H, W, C] and the logits of its mask [H, W, 1], or None."""
 
     image_shape: tuple[int, int, int]
@@ -55,7 +55,7 @@ class SupervisedGeneratorModule(nn.Module):
     scale: float
 
     def setup(self):
-        self.generative = UpConvolutions(self.image_shape, self.hidden, self.channels, self.activation, self.mask)
+        self.generative = ImageOfCode(self.image_shape, self.hidden, self.channels, self.activation, self.mask)
 
     def emit(self, c):
         shape = getattr(c, "shape", None)

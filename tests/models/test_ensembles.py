@@ -1,5 +1,6 @@
 """Ensembles over orders and masks: exact over all states, and trained by members that average to what is stated."""
 
+import importlib
 import itertools
 
 import jax
@@ -12,12 +13,12 @@ from toys import binary_states, quick_jit, random_params, worst
 from genjax_models.core import Trainable
 from genjax_models.errors import ConfigError
 from genjax_models.models import deep_nade, made
-from genjax_models.models import deep_nade as build_deep_nade
 from genjax_models.models.deep_nade import random_seen
 from genjax_models.models.orders import ensemble
 from genjax_models.objectives import maximum_likelihood
 
-module = __import__("genjax_models.models.deep_nade", fromlist=["random_seen"])
+# The package has a function of the module's name.
+module = importlib.import_module("genjax_models.models.deep_nade")
 
 
 def log_probs(model, params, states):
@@ -31,7 +32,7 @@ def test_deep_nade_sums_to_one_in_every_order(x64, hidden):
     states = binary_states(4)
     by_order = {}
     for order in itertools.permutations(range(4)):
-        model = build_deep_nade(4, hidden=hidden, order=order)
+        model = deep_nade(4, hidden=hidden, order=order)
         by_order[order] = np.exp(log_probs(model, params, states))
         assert abs(by_order[order].sum() - 1) < 1e-12
     assert worst(by_order[0, 1, 2, 3], by_order[3, 2, 1, 0]) > 1e-3
@@ -55,8 +56,6 @@ def test_conditionals_run_along_as_one_pass_gives_them(x64):
     params = random_params(model, 4, seed=1)
     x = jnp.array([1.0, 0.0, 1.0, 1.0])
     logits = model.conditional_logits(params, x, ())
-    network = model.init.module.generative if hasattr(model.init.module, "generative") else None
-    assert network is None  # made in setup: reached through apply
     for position, unit in enumerate(order):
         seen = np.zeros(4, bool)
         seen[list(order[:position])] = True
@@ -128,7 +127,8 @@ def test_made_averages_probabilities_over_its_masks(x64, fields):
     shared = jax.random.split(jax.random.key(0))[0]
     assert abs(value + np.log(members[int(jax.random.randint(shared, (), 0, number))]).mean()) < 1e-12
     assert metrics["bound"] == -value
-    assert value >= -np.log(members.mean(axis=0)).mean() - 1  # a member alone need not be below, but none is far off
+    # In expectation over members it is a bound (Jensen).
+    assert np.log(members).mean() < np.log(members.mean(axis=0)).mean()
 
 
 def test_one_mask_of_an_ensemble_is_the_network_of_that_seed(x64):

@@ -10,7 +10,7 @@ from conformance import assert_frequencies
 from toys import quick_jit, random_params, worst
 
 from genjax_models.models import deep_nade, made, nade
-from genjax_models.models.units import Categorical, DiscretizedLogistics, MixtureOfGaussians
+from genjax_models.models.units import LEAST_LOG_SCALE, Categorical, DiscretizedLogistics, MixtureOfGaussians
 
 BUILDERS = {
     "made": lambda visible, units: made(visible, hidden=(5,), order=1, units=units),
@@ -77,14 +77,16 @@ def test_discretized_logistics_are_differences_of_sigmoids(x64):
     assert abs(total - 1) < 1e-12
 
 
-def test_logistics_far_out_keep_finite_gradients():
-    """A level that a narrow component misses by far, in float32."""
+def test_logistics_far_out_are_exact_in_float32():
+    """A level that a narrow component misses by far: log(1 - sigmoid(d / s)) is -d / s there, and so are its slopes."""
     units = DiscretizedLogistics(levels=256, components=1)
     numbers = jnp.array([[0.0], [-1.0], [-9.0]])
     value, slope = jax.value_and_grad(lambda n: units.log_prob(n, jnp.array([1.0])))(numbers)
-    assert np.isfinite(value)
-    assert np.isfinite(np.asarray(slope)).all()
-    assert value < -50
+    rate = np.exp(-(LEAST_LOG_SCALE + np.log1p(np.exp(-9 - LEAST_LOG_SCALE))))
+    missed = (2 - 1 / 255) * rate
+    assert value == pytest.approx(-missed, rel=1e-5)
+    of_floor = 1 / (1 + np.exp(9 + LEAST_LOG_SCALE))
+    np.testing.assert_allclose(slope[:, 0], [0, rate, missed * of_floor], rtol=1e-4)
 
 
 def test_categorical_of_two_levels_is_bernoulli(x64):
