@@ -128,6 +128,11 @@ class Adam(OptimizerConfig):
         return _chain(self.clip_norm, optax.adam(build_value(self.learning_rate), self.b1, self.b2, self.eps))
 
 
+def _kernels(params: Any) -> Any:
+    """Which parameters are arrays of two dimensions or more."""
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
 @config
 class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
@@ -136,12 +141,14 @@ class AdamW(OptimizerConfig):
     b1: float = field(default=0.9, ge=0, lt=1, help="decay of the first moment")
     b2: float = field(default=0.999, ge=0, lt=1, help="decay of the second moment")
     eps: float = field(default=1e-8, gt=0, help="added to the root of the second moment")
-    weight_decay: float = field(default=1e-4, ge=0, help="decay of every parameter, times the learning rate")
+    weight_decay: float = field(default=1e-4, ge=0, help="decay of the parameters, times the learning rate")
+    decay_biases: bool = field(default=True, help="decay biases and other vectors too, not kernels alone")
     clip_norm: float | None = field(default=None, gt=0, help="clip the gradient's norm in each parameter group to this")
 
     def build(self) -> optax.GradientTransformation:
-        rate = build_value(self.learning_rate)
-        return _chain(self.clip_norm, optax.adamw(rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay))
+        rate, mask = build_value(self.learning_rate), None if self.decay_biases else _kernels
+        adamw = optax.adamw(rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay, mask=mask)
+        return _chain(self.clip_norm, adamw)
 
 
 @config

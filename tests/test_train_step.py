@@ -14,7 +14,7 @@ from genjax_models.core import Batch, Objective, Phase, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.objectives import elbo, from_loss, iwae, reweighted_wake_sleep, wake_sleep, weighted_sum
-from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, Linear, clip_by_group_norm
+from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Linear, clip_by_group_norm
 from genjax_models.train import make_train_step
 
 KEY = jax.random.key(7)
@@ -565,3 +565,13 @@ def test_optimizers_under_vmap(name, scheduled):
 def _with_rate(cls, config, schedule):
     fields = {name: getattr(config, name) for name in cls.__dataclass_fields__}
     return cls(**{**fields, "learning_rate": schedule})
+
+
+@pytest.mark.parametrize("decay_biases", [True, False])
+def test_decay_of_kernels_and_biases(decay_biases):
+    """Without a gradient, AdamW takes rate * decay off every kernel, and off vectors unless they are spared."""
+    params = {"generative": {"kernel": jnp.full((2, 3), 4.0), "bias": jnp.full(3, 4.0)}}
+    optimizer = AdamW(learning_rate=0.1, weight_decay=0.5, decay_biases=decay_biases).build()
+    changes, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(changes["generative"]["kernel"], -0.2, rtol=1e-6)
+    np.testing.assert_allclose(changes["generative"]["bias"], -0.2 if decay_biases else 0, rtol=1e-6)

@@ -1,10 +1,10 @@
 """Masked and inverse autoregressive flows (Papamakarios, Pavlakou and Murray 2017; Kingma et al. 2016).
 
 A layer takes every unit to x_i -> (x_i - mu_i) exp(-a_i), with mu_i and a_i from the units before it in the layer's
-order, by a masked network. That is one pass; the way back takes the units one after the other, D passes.
+order, by a masked network. That is one pass; the way back takes the units one after the other in a loop.
 
-    maf   from x to z in one pass a layer, from z to x in D
-    iaf   from z to x in one pass a layer, from x to z in D
+    maf   from x to z in one pass a layer, from z to x in a loop
+    iaf   from z to x in one pass a layer, from x to z in a loop
 """
 
 from collections.abc import Callable
@@ -29,29 +29,28 @@ ORDERS_HELP = (
 )
 
 
-def _given(network: Callable, x: jax.Array) -> Affine:
-    """The law of every unit of x given the units before it."""
-    loc, raw = network(x)
-    return Affine(loc, bounded(raw))
-
-
 def _one_pass(network: Callable, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(u, log |det du/dx|)."""
-    u, log_slopes = _given(network, x).inverse(x)
+    loc, raw = network(x)
+    u, log_slopes = Affine(loc, bounded(raw)).inverse(x)
     return u, jnp.sum(log_slopes)
 
 
-def _unit_by_unit(network: Callable, order: tuple[int, ...], u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(x, log |det dx/du|) of u = `_one_pass(network, x)`."""
+def _unit_by_unit(layer: MaskedNetwork, u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(x, log |det dx/du|) of u = `_one_pass(layer(), x)`."""
+    nothing, outputs, see = layer.unit_by_unit(jnp.result_type(u, layer.kernels[0]))
 
-    # Backwards, the activations of D passes would be kept; what is known of x is enough to compute them again.
+    # What has been seen is kept at every step anyway; backwards, the rest is computed from it again.
     @jax.checkpoint
-    def unit(x, i):
-        given = _given(network, x)
-        return x.at[i].set(given.forward(u)[i]), given.log_scale[i]
+    def unit(seen, given):
+        position, i = given
+        loc, raw = outputs(seen, i)
+        law = Affine(loc, bounded(raw))
+        return see(seen, position, i, law.forward(u[i])), law.log_scale
 
-    x, log_scales = jax.lax.scan(unit, jnp.zeros_like(u), jnp.array(order))
-    return x, jnp.sum(log_scales)
+    order = jnp.array(layer.order)
+    seen, log_scales = jax.lax.scan(unit, nothing, (1 + jnp.arange(len(order)), order))
+    return seen.x, jnp.sum(log_scales)
 
 
 class AutoregressiveLayers(nn.Module):
@@ -76,7 +75,7 @@ class AutoregressiveLayers(nn.Module):
     def _slow(self, u):
         total = jnp.zeros((), u.dtype)
         for layer in reversed(self.layers):
-            u, log_det = _unit_by_unit(layer(), layer.order, u)
+            u, log_det = _unit_by_unit(layer, u)
             total = total + log_det
         return u, total
 
@@ -135,7 +134,7 @@ def maf(visible: int, **fields) -> LikelihoodModel:
         u_i = (x_i - mu_i(x_<i)) exp(-a_i(x_<i)),   log |det du/dx| = -sum_i a_i,
 
     i being positions in the layer's order, and the u of the last layer is z ~ N(0, I). A density is one pass a layer,
-    a draw D of them inside one compiled loop. |a_i| is kept below 8 by a tanh. Layers start as the identity, and there
+    a draw one compiled loop over the units. |a_i| is kept below 8 by a tanh. Layers start as the identity, and there
     is no batch norm between them (a model is defined on one example): standardize real data.
 
     Args:
@@ -164,8 +163,8 @@ def iaf(visible: int, **fields) -> LikelihoodModel:
 
         u_i = (z_i - mu_i(z_<i)) exp(-a_i(z_<i)),
 
-    and the u of the last layer is x. A draw is one pass a layer; a density is D of them, inside one compiled loop, and
-    so is each step of training.
+    and the u of the last layer is x. A draw is one pass a layer; a density is one compiled loop over the units, and so
+    is each step of training.
 
     Args:
         visible: units D of an example.
