@@ -326,11 +326,18 @@ def _figure(mean: float | None, error: float | None) -> str:
 def _summary(result: dict) -> str:
     if "test_mmd_squared" in result:
         parzen = _figure(result["test_parzen_log_likelihood"], result["test_parzen_log_likelihood_standard_error"])
-        return (
+        summary = (
             f"test MMD^2 {result['test_mmd_squared']:.5f}, two-sample p-value {result['test_two_sample_p_value']:.3f}, "
             f"Parzen log-likelihood {parzen} nats per example ({result['test_parzen_samples']} samples, sigma "
             f"{result['test_parzen_sigma']:.3f}, {result['test_examples']} examples, step {result['evaluated_step']})"
         )
+        if "test_modes" in result:
+            summary += (
+                f"\n{result['test_modes_covered']} of {result['test_modes']} modes, "
+                f"{result['test_high_quality_samples']:.1%} of samples within three standard deviations of one, KL "
+                f"divergence of the modes' shares from uniform {result['test_modes_divergence']:.3f} nats"
+            )
+        return summary
     bound = _figure(result["test_bound"], result["test_bound_standard_error"])
     nll = _figure(result["test_nll"], result["test_nll_standard_error"])
     samples = "exact" if result["test_nll_samples"] is None else f"{result['test_nll_samples']} samples"

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import checkpoints
-from genjax_models.config import Config
+from genjax_models.config import Config, DataConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
-from genjax_models.data import Dataset, examples
+from genjax_models.data import Dataset, Gaussians, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
     LogMarginal,
@@ -29,6 +29,7 @@ from genjax_models.evaluation import (
     log_z_squared,
     median_bandwidth,
     mmd_squared,
+    mode_coverage,
     nearest,
     objective_metrics,
     parzen_log_likelihood,
@@ -122,8 +123,22 @@ def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num
         "test_parzen_log_likelihood_standard_error": error,
         "test_parzen_sigma": number(sigma),
         "test_parzen_samples": num_samples,
+        **mode_figures(run.config.data, samples),
         "test_examples": len(data.test),
         "units": "nats per example",
+    }
+
+
+def mode_figures(source: DataConfig, samples: np.ndarray) -> dict:
+    """How samples cover the modes of the source, where it has known ones, within three standard deviations."""
+    if not isinstance(source, Gaussians):
+        return {}
+    coverage = mode_coverage(samples, source.centres().astype(np.float32), 3 * source.std)
+    return {
+        "test_modes": source.modes,
+        "test_modes_covered": int(coverage.modes),
+        "test_high_quality_samples": number(coverage.high_quality),
+        "test_modes_divergence": number(coverage.divergence),
     }
 
 

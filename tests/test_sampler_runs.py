@@ -8,11 +8,11 @@ import pytest
 from runs import Log, read_json
 
 from genjax_models.config import Config, Evaluation, Training
-from genjax_models.data import Bars
+from genjax_models.data import Bars, Gaussians
 from genjax_models.errors import ConfigError
 from genjax_models.evaluation import mmd_squared
 from genjax_models.experiment import evaluate_run, sample_run, train_run
-from genjax_models.measuring import sample_images, with_neighbours
+from genjax_models.measuring import mode_figures, sample_images, with_neighbours
 from genjax_models.models import GAN, MomentMatchingGenerator
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import Adversarial, MomentMatching
@@ -90,3 +90,20 @@ def test_best_by_what_is_not_measured(tmp_path):
     config = dataclasses.replace(MATCHING, evaluation=Evaluation(best_by="bound"))
     with pytest.raises(ConfigError, match="best_by: got 'bound', which is not measured; expected one of mmd_squared"):
         train_run(config, tmp_path / "run", None, log=Log())
+
+
+def test_modes_of_a_known_mixture_are_counted(tmp_path):
+    source = Gaussians(modes=4, extent=1.0, std=0.1, num_train=50, num_validation=20, num_test=20)
+    # Two of the four means, three samples at one, and one sample that is 0.4 from the other.
+    samples = np.array([[1, 0], [1, 0], [1, 0], [-1.4, 0]], np.float32)
+    figures = mode_figures(source, samples)
+    assert (figures["test_modes"], figures["test_modes_covered"]) == (4, 1)
+    assert figures["test_high_quality_samples"] == 0.75
+    exact = 0.75 * np.log(0.75 * 4) + 0.25 * np.log(0.25 * 4)
+    assert figures["test_modes_divergence"] == pytest.approx(exact, rel=1e-6)
+    assert mode_figures(BARS, samples) == {}
+    model = MomentMatchingGenerator(latent=2, hidden=(4,), data="real")
+    short = dataclasses.replace(MATCHING, model=model, data=source, training=Training(num_steps=2, batch_size=10))
+    result = train_run(short, tmp_path / "run", None, log=Log())
+    assert result["test_modes"] == 4
+    assert 0 <= result["test_modes_covered"] <= 4

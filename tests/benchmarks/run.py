@@ -21,6 +21,7 @@ BENCHMARKS = (
     "vimco_step",
     "gan_step",
     "flow_step",
+    "nade_step",
     "cold_start",
     "evaluation_memory",
     "sweep_points",
