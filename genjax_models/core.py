@@ -81,6 +81,10 @@ class LatentVariableModel(NamedTuple):
     affine_layers: Callable[..., tuple[jax.Array, tuple]] | None = None
     factorial_posterior: bool = False  # whether q's units of a group are independent given the groups drawn before
     layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
+    # (params, x, c) -> `kl` by the latents of each group, arrays as z; where q and p are products over them.
+    kl_by_dimension: Callable[..., tuple[jax.Array, ...]] | None = None
+    # (params, x, c) -> (mean, standard deviation) of every latent under q, each as z.
+    posterior_moments: Callable[..., tuple[Latents, Latents]] | None = None
 
 
 class LikelihoodModel(NamedTuple):

@@ -1,22 +1,25 @@
-"""What a visible unit of an auto-regressive network is: its law, given the numbers that the network puts out for it.
+"""What a visible unit is: its law, given the numbers that a network puts out for it.
 
     bernoulli               0 or 1
     categorical             levels k / (L - 1), each with a logit of its own
     mixture_of_gaussians    any number                                          Uria, Murray and Larochelle 2013
     discretized_logistics   levels k / (L - 1), neighbours alike                Salimans, Karpathy, Chen and Kingma 2017
+    gaussian                any number, about one mean
+    poisson                 counts 0, 1, 2, ...
 
-All but the first have P numbers a unit, [..., P, D]. A value that is no level counts as the nearest one. Wherever a
-unit is an input, it is so by its value.
+The last two serve models with latents alone. A law with P numbers a unit takes [..., P, D], one with a single number
+[..., D]. A value that is no level counts as the nearest one. Wherever a unit is an input, it is so by its value.
 """
 
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.config import config, field
-from genjax_models.distributions import LOG_2PI, bernoulli_log_prob, bernoulli_sample
+from genjax_models.distributions import LOG_2PI, Normal, bernoulli_log_prob, bernoulli_sample
 
 LEAST_LOG_SCALE = -7.0  # of a discretized logistic on [-1, 1], where 256 levels are 0.008 apart: a step, in effect
 
@@ -57,6 +60,10 @@ class Bernoulli:
         """A draw, [..., D]."""
         return bernoulli_sample(key, jax.nn.sigmoid(logits))
 
+    def mean(self, logits: jax.Array) -> jax.Array:
+        """E[x], [..., D]."""
+        return jax.nn.sigmoid(logits)
+
 
 class _Summed:
     """`log_prob` of units that have `log_probs`."""
@@ -87,6 +94,10 @@ class Categorical(_Summed):
     def sample(self, key: jax.Array, logits: jax.Array) -> jax.Array:
         """A draw, [..., D]."""
         return jax.random.categorical(key, logits, axis=-2).astype(logits.dtype) / (self.levels - 1)
+
+    def mean(self, logits: jax.Array) -> jax.Array:
+        """E[x], [..., D]."""
+        return jnp.einsum("...pd,p->...d", jax.nn.softmax(logits, axis=-2), jnp.linspace(0, 1, self.levels))
 
 
 @config
@@ -125,6 +136,11 @@ class MixtureOfGaussians(_Summed):
         chosen = jax.random.categorical(which, weights, axis=-2)
         noise = jax.random.normal(where, chosen.shape, numbers.dtype)
         return _pick(means, chosen) + _pick(scales, chosen) * noise
+
+    def mean(self, numbers: jax.Array) -> jax.Array:
+        """E[x], [..., D]."""
+        weights, means, _ = self._components(numbers)
+        return jnp.sum(jax.nn.softmax(weights, axis=-2) * means, axis=-2)
 
 
 @config
@@ -180,6 +196,94 @@ class DiscretizedLogistics(_Summed):
         v = _pick(means, chosen) + jnp.exp(_pick(log_scales, chosen)) * noise
         return _level((v + 1) / 2, self.levels) / (self.levels - 1)
 
+    def mean(self, numbers: jax.Array) -> jax.Array:
+        """E[x], [..., D]: the mean of k / (L - 1) is that of P(x >= k / (L - 1)) over k = 1, ..., L - 1."""
+        weights, means, log_scales = self._components(numbers)
+        chance = jax.nn.softmax(weights, axis=-2)
+
+        def above(k):
+            edge = (2 * k - 1) / (self.levels - 1) - 1
+            return jnp.sum(chance * jax.nn.sigmoid((means - edge) * jnp.exp(-log_scales)), axis=-2)
+
+        # One level at a time: together they would be L times as large as the numbers.
+        return jax.lax.fori_loop(1, self.levels, lambda k, sofar: sofar + above(k), above(1) * 0) / (self.levels - 1)
+
+
+@config
+class Gaussian:
+    """Real units, p(x_i) = N(x_i; mu_i, sigma_i^2); sigma fixed, learned for every unit, or predicted with the mean."""
+
+    citation: ClassVar[str] = ""
+    data_support: ClassVar[str] = "real"
+    levels: ClassVar[None] = None
+
+    scale: float | None = field(default=None, gt=0, help="sigma of all units; None learns it")
+    predicted: bool = field(default=False, help="learn sigma as a function of what mu is one of, not one a unit")
+    least_scale: float | None = field(
+        default=None, gt=0, help="a floor that a learned sigma stays above, in the units of the data; None for none"
+    )
+
+    def check(self) -> list[str]:
+        if self.scale is not None and (self.predicted or self.least_scale is not None):
+            name = "predicted" if self.predicted else "least_scale"
+            return [
+                f"{name}: got {getattr(self, name)!r} with the fixed scale {self.scale!r}; leave out one of the two."
+            ]
+        return []
+
+    @property
+    def outputs(self) -> int | None:
+        """P: mean and log scale of a unit where the scale is predicted, else one number, the mean."""
+        return 2 if self.predicted else None
+
+    def normal(self, numbers: jax.Array) -> Normal:
+        """The law of units with numbers [..., 2, D], or of units with a fixed scale and means [..., D]."""
+        if self.scale is not None:
+            return Normal(numbers, jnp.log(self.scale))
+        loc, log_scale = numbers[..., 0, :], numbers[..., 1, :]
+        return Normal(
+            loc, log_scale if self.least_scale is None else jnp.logaddexp(log_scale, jnp.log(self.least_scale))
+        )
+
+    def log_prob(self, numbers: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x), a density, [...]."""
+        return self.normal(numbers).log_prob(x)
+
+    def log_probs(self, numbers: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), densities, [..., D]."""
+        loc, log_scale = self.normal(numbers)
+        return Normal(loc[..., None], jnp.broadcast_to(log_scale, loc.shape)[..., None]).log_prob(x[..., None])
+
+    def sample(self, key: jax.Array, numbers: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        return self.normal(numbers).sample(key)
+
+    def mean(self, numbers: jax.Array) -> jax.Array:
+        """E[x], [..., D]."""
+        return self.normal(numbers).loc
+
+
+@config
+class Poisson(_Summed):
+    """Counts, p(x_i = n) = r_i^n exp(-r_i) / n!, from log r_i."""
+
+    citation: ClassVar[str] = ""
+    data_support: ClassVar[str] = "count"
+    outputs: ClassVar[None] = None
+    levels: ClassVar[None] = None
+
+    def log_probs(self, log_rate: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x_i), [..., D]."""
+        return x * log_rate - jnp.exp(log_rate) - jax.lax.lgamma(x + 1.0)
+
+    def sample(self, key: jax.Array, log_rate: jax.Array) -> jax.Array:
+        """A draw, [..., D]."""
+        return jax.random.poisson(key, jnp.exp(log_rate)).astype(log_rate.dtype)
+
+    def mean(self, log_rate: jax.Array) -> jax.Array:
+        """E[x], [..., D]."""
+        return jnp.exp(log_rate)
+
 
 Units = Bernoulli | Categorical | MixtureOfGaussians | DiscretizedLogistics
 UNITS_HELP = "what a unit of x is, from genjax_models.models.units"
@@ -189,6 +293,39 @@ UNITS: dict[str, type] = {
     "mixture_of_gaussians": MixtureOfGaussians,
     "discretized_logistics": DiscretizedLogistics,
 }
+
+Likelihood = Bernoulli | Gaussian | Categorical | MixtureOfGaussians | DiscretizedLogistics | Poisson
+LIKELIHOOD_HELP = "p(x_i | z) of a unit of x, from genjax_models.models.units"
+LIKELIHOODS: dict[str, type] = UNITS | {"gaussian": Gaussian, "poisson": Poisson}
+
+
+class Emission(nn.Module):
+    """p(x | h): the units' numbers from what a network puts out for them, [units * P] -> [P, units].
+
+    Holds the scale of units that learn one for all examples, so that a decoder needs only a last layer of `width`.
+    """
+
+    units: Any  # a `Likelihood`
+    visible: int
+
+    @property
+    def width(self) -> int:
+        """What the network before it must put out."""
+        return self.visible * (self.units.outputs or 1)
+
+    def setup(self):
+        if self._learns_scale:
+            self.log_scale = self.param("log_scale", nn.initializers.zeros_init(), (self.visible,))
+
+    @property
+    def _learns_scale(self) -> bool:
+        return isinstance(self.units, Gaussian) and self.units.scale is None and not self.units.predicted
+
+    def __call__(self, out):
+        if self._learns_scale:
+            return jnp.stack([out, jnp.broadcast_to(self.log_scale, out.shape)], axis=-2)
+        outputs = self.units.outputs
+        return out if outputs is None else out.reshape(*out.shape[:-1], outputs, self.visible)
 
 
 def one(units: Any, key: jax.Array, numbers: jax.Array) -> jax.Array:

@@ -92,6 +92,14 @@ class VAEModule(nn.Module):
     def kl(self, x, c=()):
         return (self.recognition(x).kl_to_standard(),)
 
+    def kl_by_dimension(self, x, c=()):
+        loc, log_scale = self.recognition(x)
+        return (Normal(loc[..., None], log_scale[..., None]).kl_to_standard(),)
+
+    def posterior_moments(self, x, c=()):
+        loc, log_scale = self.recognition(x)
+        return loc, jnp.exp(log_scale)
+
 
 @config
 class VAE(ModelConfig):
