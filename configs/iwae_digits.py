@@ -14,11 +14,12 @@ vectors fitted by EM 17.88 +- 0.21 (python tests/benchmarks/baselines.py).
 from genjax_models.config import Config, Training
 from genjax_models.data import Digits
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import IWAE
 from genjax_models.optimizers import Adam
 
 CONFIG = Config(
-    model=VAE(latent=16, encoder_hidden=(200, 200), decoder_hidden=(200, 200)),
+    model=VAE(latent=16, encoder=MLP((200, 200), "tanh"), decoder=MLP((200, 200), "tanh")),
     objective=IWAE(num_particles=20),
     optimizer=Adam(learning_rate=1e-3),
     data=Digits(binarization="threshold"),

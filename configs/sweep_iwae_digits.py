@@ -21,12 +21,13 @@ from genjax_models.axes import axis, log_axis, product
 from genjax_models.config import Config, Training
 from genjax_models.data import Digits
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import IWAE
 from genjax_models.optimizers import Adam
 from genjax_models.sweep import Sweep
 
 CONFIG = Config(
-    model=VAE(latent=16, encoder_hidden=(100, 100), decoder_hidden=(100, 100)),
+    model=VAE(latent=16, encoder=MLP((100, 100), "tanh"), decoder=MLP((100, 100), "tanh")),
     objective=IWAE(num_particles=1),
     optimizer=Adam(learning_rate=1e-3),
     data=Digits(binarization="threshold"),

@@ -12,13 +12,14 @@ VAE with K = 1 and one stochastic layer); here it is 200 epochs in batches of 10
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import MNIST
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam, Cosine
 
 STEPS = 100_000
 
 CONFIG = Config(
-    model=VAE(latent=50, encoder_hidden=(200, 200), decoder_hidden=(200, 200)),
+    model=VAE(latent=50, encoder=MLP((200, 200), "tanh"), decoder=MLP((200, 200), "tanh")),
     objective=ELBO(),
     optimizer=Adam(learning_rate=Cosine(start=1e-3, steps=STEPS, final_fraction=0.01)),
     data=MNIST(binarization="dynamic"),

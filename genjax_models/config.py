@@ -36,7 +36,7 @@ class ModelConfig(abc.ABC):
     @property
     @abc.abstractmethod
     def data_support(self) -> str:
-        """The values that p(x) is defined on: "unit" for [0, 1], or "real"."""
+        """The values that p(x) is defined on: "unit" for [0, 1], "real", or "count" for 0, 1, 2, ..."""
 
     @property
     def density(self) -> bool:

@@ -51,9 +51,16 @@ def load_data(
         raise DataError(
             f"{type(config.data).__name__} holds values from {values.min():g} to {values.max():g}, but "
             f"{type(config.model).__name__} is of values in [0, 1]: scale the data to that, or use a model of real "
-            "ones (VAE(likelihood='gaussian'), or a flow without a logit)."
+            "ones (VAE(likelihood=Gaussian()), or a flow without a logit)."
         )
     splits = (data.train, data.validation, data.test)
+    if wanted == "count" and (
+        wrong := [x[(x < 0) | (x != np.rint(x))] for x in splits if ((x < 0) | (x != np.rint(x))).any()]
+    ):
+        raise DataError(
+            f"{type(config.data).__name__} holds {wrong[0][0]:g}, but {type(config.model).__name__} is of counts 0, 1, "
+            "2, ...: take data of counts, or another likelihood."
+        )
     contexts = [c for c in (data.train_context, data.validation_context, data.test_context) if c is not None]
     checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), (*splits, *contexts), 0)
     shape = None if data.image_shape is None else tuple(data.image_shape)
@@ -95,7 +102,8 @@ def prepare(
 
 def _levels(config: Config, data: Dataset) -> int | None:
     """L, where the model is of units with values k / (L - 1) alone."""
-    return getattr(config.model.build(data.train.shape[1]), "levels", None)
+    built = config.model.build(data.train.shape[1])
+    return getattr(built, "levels", getattr(config.model, "levels", None))
 
 
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:

@@ -37,7 +37,8 @@ from genjax_models.models import (
     SupervisedGenerator,
     UnlayeredBeliefNetwork,
 )
-from genjax_models.models.networks import DCGAN, MLP
+from genjax_models.models.networks import MLP, Convolutional
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import (
     ARM,
     ELBO,
@@ -76,9 +77,9 @@ class Small(NamedTuple):
 
 MODELS: dict[str, list[Small]] = {
     "vae": [
-        Small(VAE(latent=1, encoder_hidden=(3,), decoder_hidden=(3,)), 3),
-        Small(VAE(latent=1, encoder_hidden=(3,), decoder_hidden=(3,), likelihood="gaussian", activation="elu"), 1),
-        Small(VAE(latent=1, encoder_hidden=(), decoder_hidden=(), likelihood="gaussian", scale=0.5), 1),
+        Small(VAE(latent=1, encoder=MLP((3,), "tanh"), decoder=MLP((3,), "tanh")), 3),
+        Small(VAE(latent=1, encoder=MLP((3,), "tanh"), decoder=MLP((3,), "tanh"), likelihood=Gaussian()), 1),
+        Small(VAE(latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"), likelihood=Gaussian(0.5)), 1),
     ],
     "sigmoid_belief_network": [
         Small(SigmoidBeliefNetwork(layers=(3,)), 3),
@@ -180,14 +181,14 @@ IMPLICIT_MODELS: dict[str, list[Small]] = {
             GAN(
                 latent=2,
                 prior="normal",
-                generator=DCGAN((5, 4), (16, 32), normalization="group"),
-                critic=DCGAN((5, 4), (3, 2), normalization="spectral"),
+                generator=Convolutional((5, 4), (16, 32), normalization="group"),
+                critic=Convolutional((5, 4), (3, 2), normalization="spectral"),
             ),
             20,
         ),
         Small(
             GAN(
-                generator=DCGAN((4, 4, 3), (3,), normalization="spectral"),
+                generator=Convolutional((4, 4, 3), (3,), normalization="spectral"),
                 critic=MLP(hidden=(4, 3), normalization="layer"),
                 data="real",
             ),

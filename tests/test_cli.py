@@ -26,12 +26,13 @@ from genjax_models.sweep import Sweep
 HEADER = """from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import MNIST, Arrays, Digits
 from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, WakeSleep
 from genjax_models.optimizers import SGD, Adam
 
 """
 TINY = HEADER + (
-    "CONFIG = Config(VAE(2, (8,), (8,)), ELBO(), Adam(), Arrays('bits.npy'), "
+    "CONFIG = Config(VAE(2, MLP((8,), 'tanh'), MLP((8,), 'tanh')), ELBO(), Adam(), Arrays('bits.npy'), "
     "Training(20, batch_size=8, evaluate_every=10, chunk=10), Evaluation(100))\n"
 )
 BITS = (np.random.RandomState(0).uniform(size=(60, 2, 3)) < 0.4).astype(np.uint8)
@@ -131,7 +132,7 @@ def test_help_of_a_configuration_lists_its_fields(cli):
     assert code == 0
     for flag in ("--model.latent 2", "--optimizer.learning-rate 0.001", "--training.batch-size 8", "--seed 0"):
         assert flag in out
-    assert "--model.encoder-hidden 8 " in out  # as the shell takes it
+    assert "--model.encoder.hidden 8 " in out  # as the shell takes it
     assert "one of 'tanh'" in out
     assert "latent units" in out
     assert not Path("runs").exists()
@@ -290,15 +291,18 @@ def test_split_overrides():
         ("a = 1\nx y\n", ["bad.py, line 2", "x y"]),
         ("a = 1\n\nCONFIG = 1 / 0\n", ["bad.py, line 3", "ZeroDivisionError"]),
         ("import nowhere_to_be_found\n", ["bad.py, line 1", "nowhere_to_be_found"]),
-        (HEADER + "CONFIG = Config(VAE(latnet=3))\n", ["bad.py, line 7", "latnet"]),
+        (HEADER + "CONFIG = Config(VAE(latnet=3))\n", ["bad.py, line 8", "latnet"]),
         ("config = 3\n", ["bad.py: expected CONFIG = ", "found None"]),
         ("CONFIG = 3\n", ["bad.py: expected CONFIG = ", "found 3"]),
         ("", ["bad.py: expected CONFIG = "]),
         ("\0", ["bad.py", "null byte"]),
         (TINY.replace("VAE(2,", "VAE(0,"), ["model.latent: got 0"]),
-        (TINY.replace("(8,)", "[8]", 1), ["model.encoder_hidden: got [8]", "Write a tuple"]),
+        (TINY.replace("(8,)", "[8]", 1), ["model.encoder.hidden: got [8]", "Write a tuple"]),
         (TINY.replace("Adam()", "SGD(nesterov=True)"), ["optimizer: nesterov"]),
-        (TINY.replace("VAE(2, (8,), (8,))", "SigmoidBeliefNetwork((3,))"), ["elbo", "wake_sleep"]),
+        (
+            TINY.replace("VAE(2, MLP((8,), 'tanh'), MLP((8,), 'tanh'))", "SigmoidBeliefNetwork((3,))"),
+            ["elbo", "wake_sleep"],
+        ),
     ],
     ids=[
         "syntax",
@@ -362,7 +366,7 @@ def test_missing_data_names_every_place_looked_in(cli, place):
     [
         (np.where(np.arange(360).reshape(60, 6) == 9, np.nan, 0.5), [], ["x.npy", "1 of 360 values are NaN", "(1, 3)"]),
         (np.full((60, 6), np.inf), [], ["x.npy", "infinite"]),
-        (BITS * 3.0, [], ["Arrays holds values from 0 to 3", "VAE is of values in [0, 1]", "gaussian"]),
+        (BITS * 3.0, [], ["Arrays holds values from 0 to 3", "VAE is of values in [0, 1]", "Gaussian"]),
         (BITS - 0.5, ["--data.binarization", "dynamic"], ["outside [0, 1]", "minimum -0.5"]),
         (np.zeros(60), [], ["x.npy", "got shape (60,)", "[N, D]"]),
         (np.zeros((60, 0)), [], ["is empty"]),

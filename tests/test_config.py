@@ -13,6 +13,8 @@ from genjax_models.config import Config, Training, canonical, config, field, val
 from genjax_models.data import MNIST, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import VAE, SigmoidBeliefNetwork, vae
+from genjax_models.models.networks import MLP
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import ELBO, IWAE, Part, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.optimizers import SGD, Adam, Cosine, Linear
 from genjax_models.overlay import overlay
@@ -105,8 +107,8 @@ def test_leaves_of_a_run():
     """What a sweep can vary in a run: the numbers that are on, and the seed."""
     rates = {"optimizer.learning_rate", "optimizer.b1", "optimizer.b2", "optimizer.eps"}
     assert paths_of_leaves(CONFIG) == {"objective.beta", *rates, "seed"}
-    more = overlay(CONFIG, {"training.average": "0.9", "model.likelihood": "gaussian", "model.scale": "1"})
-    assert paths_of_leaves(more) - paths_of_leaves(CONFIG) == {"training.average", "model.scale"}
+    more = overlay(CONFIG, {"training.average": "0.9", "model.likelihood": Gaussian(1)})
+    assert paths_of_leaves(more) - paths_of_leaves(CONFIG) == {"training.average", "model.likelihood.scale"}
     scheduled = overlay(CONFIG, {"optimizer.learning_rate": Cosine(1e-3, 10)})
     schedule = {"optimizer.learning_rate.start", "optimizer.learning_rate.final_fraction"}
     assert paths_of_leaves(scheduled) - paths_of_leaves(CONFIG) == schedule
@@ -152,14 +154,14 @@ WRONG = [
     (with_(model=VAE(latent=True)), "model.latent", "True", "an integer"),
     (with_(model=VAE(latent=np.True_)), "model.latent", "True", "an integer"),
     (with_(model=VAE(latent=None)), "model.latent", "None", "an integer"),
-    (with_(model=VAE(encoder_hidden=[8])), "model.encoder_hidden", "[8]", "Write a tuple"),
-    (with_(model=VAE(encoder_hidden=8)), "model.encoder_hidden", "8", "a tuple, each element an integer"),
-    (with_(model=VAE(encoder_hidden=(8, 0))), "model.encoder_hidden.1", "0", "at least 1"),
-    (with_(model=VAE(encoder_hidden=(8, 1.5))), "model.encoder_hidden", "(8, 1.5)", "each element an integer"),
+    (with_(model=VAE(encoder=MLP([8]))), "model.encoder.hidden", "[8]", "Write a tuple"),
+    (with_(model=VAE(encoder=MLP(8))), "model.encoder.hidden", "8", "a tuple, each element an integer"),
+    (with_(model=VAE(encoder=MLP((8, 0)))), "model.encoder.hidden.1", "0", "at least 1"),
+    (with_(model=VAE(encoder=MLP((8, 1.5)))), "model.encoder.hidden", "(8, 1.5)", "each element an integer"),
     (with_(model=SigmoidBeliefNetwork(layers=())), "model.layers", "an empty tuple", "at least one element"),
-    (with_(model=VAE(activation="tahn")), "model.activation", "'tahn'", "one of 'tanh'"),
-    (with_(model=VAE(likelihood=1)), "model.likelihood", "1", "one of 'bernoulli', 'gaussian'"),
-    (with_(model=VAE(scale=1.0)), "model", "scale: got 1.0", "leave it None"),
+    (with_(model=VAE(encoder=MLP(activation="tahn"))), "model.encoder.activation", "'tahn'", "one of 'tanh'"),
+    (with_(model=VAE(likelihood=1)), "model.likelihood", "1", "a Bernoulli or a Gaussian"),
+    (with_(model=VAE(likelihood=Gaussian(1.0, True))), "model.likelihood", "predicted: got True", "leave out one"),
     (with_(model=ELBO()), "model", "ELBO", "a ModelConfig"),
     (with_(model=VAE), "model", "VAE", "a ModelConfig"),
     (with_(objective=IWAE(num_particles=0)), "objective.num_particles", "0", "at least 1"),
@@ -220,7 +222,7 @@ def test_validate_names_the_field_its_value_and_what_is_allowed(wrong, path, got
 
 def test_validate_lists_all_problems_at_once():
     wrong = Config(
-        model=VAE(latent=0, activation="no"),
+        model=VAE(latent=0, encoder=MLP(activation="no")),
         objective=ELBO(),
         optimizer=Adam(math.nan, b1=2.0),
         data=Arrays(path=""),
@@ -231,7 +233,7 @@ def test_validate_lists_all_problems_at_once():
     paths = [line.split(":")[0] for line in str(raised.value).splitlines()]
     assert paths == [
         "model.latent",
-        "model.activation",
+        "model.encoder.activation",
         "optimizer.learning_rate",
         "optimizer.b1",
         "data.path",
@@ -242,7 +244,7 @@ def test_validate_lists_all_problems_at_once():
 @pytest.mark.parametrize("rate", [0, 1, 1e-3, np.float32(1e-3), np.int32(1), jnp.float32(1e-3), jnp.int32(1), Linear()])
 @pytest.mark.parametrize("size", [2, np.int64(2), np.uint8(2)])
 def test_validate_accepts_numbers_of_any_library(rate, size):
-    right = dataclasses.replace(CONFIG, optimizer=Adam(rate), model=VAE(latent=size, encoder_hidden=(size,)))
+    right = dataclasses.replace(CONFIG, optimizer=Adam(rate), model=VAE(latent=size, encoder=MLP((size,))))
     assert validate(right) is right
 
 

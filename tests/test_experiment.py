@@ -25,6 +25,8 @@ from genjax_models.errors import ConfigError, DataError, RunError
 from genjax_models.evaluation import log_marginal
 from genjax_models.experiment import Interrupted, NonFinite, chosen_parameters, evaluate_run, sample_run, train_run
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam
 from genjax_models.overlay import from_json, overlay
@@ -34,7 +36,7 @@ from genjax_models.train import make_train
 
 # The data lie under one name in every test, so that all runs share their programs.
 CONFIG = Config(
-    model=VAE(latent=2, encoder_hidden=(8,), decoder_hidden=(8,)),
+    model=VAE(latent=2, encoder=MLP((8,), "tanh"), decoder=MLP((8,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(1e-2),
     data=Arrays(path="bits.npy"),
@@ -211,7 +213,7 @@ def test_a_finished_run_is_left_as_it_is(copy, data_dir):
         ({"optimizer.learning_rate": 0.5}, "optimizer.learning_rate: 0.01, now 0.5"),
         ({"training.num_steps": 50}, "training.num_steps: 40, now 50"),
         ({"seed": 4}, "seed: 3, now 4"),
-        ({"model.encoder_hidden": ()}, "model.encoder_hidden: (8,), now ()"),
+        ({"model.encoder.hidden": ()}, "model.encoder.hidden: (8,), now ()"),
     ],
 )
 def test_another_configuration_is_refused(copy, data_dir, change, line):
@@ -393,11 +395,13 @@ LONG = """
 from genjax_models.config import Config, Training
 from genjax_models.data import Arrays
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam
 
 CONFIG = Config(
-    VAE(2, (8,), (8,)), ELBO(), Adam(), Arrays("bits.npy"), Training(400, batch_size=8, evaluate_every=10, chunk=5)
+    VAE(2, MLP((8,), "tanh"), MLP((8,), "tanh")), ELBO(), Adam(), Arrays("bits.npy"),
+    Training(400, batch_size=8, evaluate_every=10, chunk=5)
 )
 """
 
@@ -453,7 +457,7 @@ def test_a_process_that_is_killed_resumes_to_the_same_end(left_alone, long_file,
 
 # Steps that are not finite.
 
-REAL = overlay(CONFIG, {"model.likelihood": "gaussian", "data.path": "real.npz", "model.scale": 1.0})
+REAL = overlay(CONFIG, {"model.likelihood": Gaussian(1.0), "data.path": "real.npz"})
 
 
 @pytest.fixture(scope="module")

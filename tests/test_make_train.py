@@ -14,6 +14,7 @@ from genjax_models.core import Batch, Objective, Phase
 from genjax_models.data import Arrays, Digits
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, IWAE, from_loss
 from genjax_models.optimizers import SGD, Adam, Linear
 from genjax_models.overlay import overlay
@@ -24,7 +25,7 @@ KEY = jax.random.key(5)
 BITS = np.random.RandomState(0).randint(0, 2, (NUM, WIDTH)).astype(np.uint8)
 
 CONFIG = Config(
-    model=VAE(latent=2, encoder_hidden=(8,), decoder_hidden=(8,)),
+    model=VAE(latent=2, encoder=MLP((8,), "tanh"), decoder=MLP((8,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(1e-2),
     data=Digits(),

@@ -16,7 +16,9 @@ from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import NETWORKS
-from genjax_models.models.units import UNITS
+from genjax_models.models.posteriors import POSTERIORS
+from genjax_models.models.priors import PRIORS
+from genjax_models.models.units import LIKELIHOODS
 from genjax_models.objectives import ELBO, OBJECTIVES, Part, Reinforce, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.objectives.baselines import BASELINES, Neural
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Polynomial, Warmup
@@ -50,14 +52,14 @@ def at(node, path):
         (overlay(CONFIG, {"optimizer.clip_norm": 5.0}), "optimizer.clip_norm", "null", None),
         (PLAIN, "optimizer.nesterov", "true", True),
         (PLAIN, "optimizer.nesterov", "False", False),
-        (CONFIG, "model.activation", "relu", "relu"),
-        (CONFIG, "model.encoder_hidden", "30,20", (30, 20)),
-        (CONFIG, "model.encoder_hidden", "(30, 20)", (30, 20)),
-        (CONFIG, "model.encoder_hidden", "[30,20,10]", (30, 20, 10)),
-        (CONFIG, "model.encoder_hidden", "30", (30,)),
-        (CONFIG, "model.encoder_hidden", "30,", (30,)),
-        (CONFIG, "model.encoder_hidden", "", ()),
-        (CONFIG, "model.encoder_hidden", "()", ()),
+        (CONFIG, "model.encoder.activation", "relu", "relu"),
+        (CONFIG, "model.encoder.hidden", "30,20", (30, 20)),
+        (CONFIG, "model.encoder.hidden", "(30, 20)", (30, 20)),
+        (CONFIG, "model.encoder.hidden", "[30,20,10]", (30, 20, 10)),
+        (CONFIG, "model.encoder.hidden", "30", (30,)),
+        (CONFIG, "model.encoder.hidden", "30,", (30,)),
+        (CONFIG, "model.encoder.hidden", "", ()),
+        (CONFIG, "model.encoder.hidden", "()", ()),
         (ARRAYS, "data.path", "some folder/x.npz", "some folder/x.npz"),
         (ARRAYS, "data.path", "none", "none"),
         (ARRAYS, "data.image_shape", "8,8", (8, 8)),
@@ -116,11 +118,11 @@ REFUSED = [
     (CONFIG, "optimizer.learning_rate", "none", ["optimizer.learning_rate: got 'none', expected a number"]),
     (CONFIG, "optimizer.clip_norm", "off", ["optimizer.clip_norm: got 'off', expected a number or None"]),
     (PLAIN, "optimizer.nesterov", "1", ["optimizer.nesterov: got '1', expected True or False"]),
-    (CONFIG, "model.activation", "tan", ["model.activation: got 'tan', expected one of 'tanh'"]),
-    (CONFIG, "model.encoder_hidden", "30,x", ["model.encoder_hidden: got '30,x', expected a tuple"]),
-    (CONFIG, "model.encoder_hidden", [30], ["model.encoder_hidden: got [30]", "Write a tuple"]),
+    (CONFIG, "model.encoder.activation", "tan", ["model.encoder.activation: got 'tan', expected one of 'tanh'"]),
+    (CONFIG, "model.encoder.hidden", "30,x", ["model.encoder.hidden: got '30,x', expected a tuple"]),
+    (CONFIG, "model.encoder.hidden", [30], ["model.encoder.hidden: got [30]", "Write a tuple"]),
     (CONFIG, "model.latent", "0", ["model.latent: got 0, expected an integer, at least 1"]),
-    (CONFIG, "model.encoder_hidden", "30,0", ["model.encoder_hidden.1: got 0"]),
+    (CONFIG, "model.encoder.hidden", "30,0", ["model.encoder.hidden.1: got 0"]),
     (CONFIG, "optimizer.learning_rate", "nan", ["optimizer.learning_rate: got nan, expected a finite number"]),
     (CONFIG, "optimizer.learning_rate", "1e999", ["optimizer.learning_rate: got inf, expected a finite number"]),
     (LAYERED, "model.layers", "", ["model.layers: got an empty tuple"]),
@@ -216,7 +218,6 @@ def others(value, annotation):
 
 # Fields that are only allowed beside another.
 BESIDE = {
-    "scale": {"likelihood": "gaussian"},
     "nesterov": {"momentum": 0.5},
     "generative": {"layers": (3,)},
     "recognition": {"layers": (3, 2)},
@@ -280,7 +281,7 @@ def test_json_is_plain():
 
 def test_names_of_the_tables_are_distinct():
     """No name stands for two classes, so none is lost in the union of the tables."""
-    tables = (MODELS, OBJECTIVES, BASELINES, OPTIMIZERS, SCHEDULES, SOURCES, UNITS, NETWORKS)
+    tables = (MODELS, OBJECTIVES, BASELINES, OPTIMIZERS, SCHEDULES, SOURCES, LIKELIHOODS, NETWORKS, POSTERIORS, PRIORS)
     assert len(types()) == 4 + sum(map(len, tables))
     assert len(set(types().values())) == len(types())
 
@@ -343,7 +344,7 @@ def test_differences_of_other_classes():
     lines = differences(CONFIG, LAYERED)
     assert "model: 'VAE', now 'SigmoidBeliefNetwork'" in lines
     assert "model.layers: 'absent', now (5, 4)" in lines
-    names = [*annotations(VAE), *annotations(SigmoidBeliefNetwork)]
+    names = [*flatten(VAE()), *flatten(SigmoidBeliefNetwork())]
     assert {line.split(":")[0] for line in lines} == {"model"} | {f"model.{name}" for name in names}
 
 

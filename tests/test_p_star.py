@@ -27,7 +27,7 @@ CONFIG = Config(
     Training(200, batch_size=8, evaluate_every=200), Evaluation(500, distribution="p_star", num_z_samples=5000),
 )
 """
-ORDINARY = CONFIG.replace("SigmoidBeliefNetwork((3, 2)), Bidirectional(5)", "VAE(2, (8,), (8,)), ELBO()").replace(
+ORDINARY = CONFIG.replace("SigmoidBeliefNetwork((3, 2)), Bidirectional(5)", "VAE(2), ELBO()").replace(
     ', distribution="p_star"', ""
 )
 # A pattern and its inverse: what is hidden can be told.

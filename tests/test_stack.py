@@ -14,6 +14,7 @@ from genjax_models.config import Config, Training
 from genjax_models.data import Digits
 from genjax_models.evaluation import log_marginal
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam
 from genjax_models.overlay import overlay
@@ -23,7 +24,7 @@ from genjax_models.train import make_train
 
 BITS = np.random.RandomState(0).randint(0, 2, (23, 3)).astype(np.uint8)
 CONFIG = Config(
-    model=VAE(latent=2, encoder_hidden=(4,), decoder_hidden=(4,)),
+    model=VAE(latent=2, encoder=MLP((4,), "tanh"), decoder=MLP((4,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(1e-2),
     data=Digits(),

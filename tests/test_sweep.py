@@ -169,7 +169,7 @@ def test_points_that_cannot_be_built_are_named(monkeypatch):
         axis("data", (BinarizedMNIST(),)),
     )
     with pytest.raises(UserError) as error:
-        run_sweep(overlay(CONFIG, {"model.encoder_hidden": (4,)}), axes, data_dir="/nowhere")
+        run_sweep(overlay(CONFIG, {"model.encoder.hidden": (4,)}), axes, data_dir="/nowhere")
     assert "training.batch_size=1000000" in str(error.value)
     assert "data=binarized_mnist" in str(error.value)
 

@@ -26,6 +26,7 @@ from genjax_models.data import Arrays
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.experiment import Interrupted, NonFinite, chosen_parameters, train_run
 from genjax_models.models import VAE, SigmoidBeliefNetwork
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, WakeSleep
 from genjax_models.optimizers import Adam
 from genjax_models.overlay import overlay
@@ -35,7 +36,7 @@ from genjax_models.sweep import SuccessiveHalving, Sweep
 from genjax_models.sweep_folder import sweep_run
 
 CONFIG = Config(
-    model=VAE(latent=2, encoder_hidden=(4,), decoder_hidden=(4,)),
+    model=VAE(latent=2, encoder=MLP((4,), "tanh"), decoder=MLP((4,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(1e-2),
     data=Arrays(path="bits.npy"),
@@ -313,7 +314,7 @@ def test_another_sweep_is_refused(copy, data_dir, change, word):
 
 def test_a_sweep_over_tuples_and_configurations_knows_itself(tmp_path, data_dir):
     """What JSON makes of them is the same sweep."""
-    sweep = Sweep(product(axis("model.encoder_hidden", ((4,), (4, 4))), axis("optimizer", (Adam(), Adam(0.1)))))
+    sweep = Sweep(product(axis("model.encoder.hidden", ((4,), (4, 4))), axis("optimizer", (Adam(), Adam(0.1)))))
     points = sweep.expand(CONFIG, lambda config: None).points
     for _ in range(2):
         sweep_folder.create_or_match_sweep(tmp_path / "sweep", CONFIG, sweep, points)
@@ -466,12 +467,14 @@ from genjax_models.axes import axis
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam
 from genjax_models.sweep import Sweep
 
 CONFIG = Config(
-    VAE(2, (4,), (4,)), ELBO(), Adam(1e-2), Arrays("bits.npy"), Training(40, batch_size=8, evaluate_every=10, chunk=5),
+    VAE(2, MLP((4,)), MLP((4,))), ELBO(), Adam(1e-2), Arrays("bits.npy"),
+    Training(40, batch_size=8, evaluate_every=10, chunk=5),
     Evaluation(50), seed=3,
 )
 SWEEP = Sweep(axis("optimizer.learning_rate", (1e-3, 1e-2)), seeds=2, block=1)

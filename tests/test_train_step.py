@@ -13,6 +13,7 @@ from toys import worst
 from genjax_models.core import Batch, Objective, Phase, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import elbo, from_loss, iwae, reweighted_wake_sleep, wake_sleep, weighted_sum
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Linear, clip_by_group_norm
 from genjax_models.train import make_train_step
@@ -80,7 +81,7 @@ def own_by_hand(objective, params, optimizer, xs, key, index=0):
 def test_steps_equal_a_loop_by_hand(name):
     """Five steps give the parameters, moments and bounds of five optax updates."""
     if name == "elbo":
-        model = vae(4, latent=2, encoder_hidden=(3,), decoder_hidden=(3,))
+        model = vae(4, latent=2, encoder=MLP((3,), "tanh"), decoder=MLP((3,), "tanh"))
         objective = elbo(model, beta=optax.linear_schedule(0.1, 1.0, 4))
     else:
         model = sigmoid_belief_network(4, layers=(3,))
@@ -438,7 +439,7 @@ def test_weighted_sums():
 
 def test_weighted_sums_of_objectives_train():
     """A sum of bounds on one model, in a step, moves by the weighted sum of the parts' gradients."""
-    model = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    model = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     x = jnp.array([[1.0, 0.0, 1.0]])
     params = model.init(KEY, x[0], ())
     parts = {"elbo": (0.5, elbo(model)), "iwae": (2.0, iwae(model, 3))}

@@ -11,7 +11,8 @@ from genjax_models.data import Digits
 from genjax_models.errors import DataError
 from genjax_models.experiment import train_run
 from genjax_models.models import MADE, MAF, VAE
-from genjax_models.models.units import Categorical
+from genjax_models.models.networks import MLP
+from genjax_models.models.units import Categorical, Gaussian
 from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 
@@ -62,7 +63,7 @@ def test_bernoulli_figures_have_no_bits(tmp_path):
 
 
 def test_density_of_levels_is_warned_of(tmp_path):
-    model = VAE(latent=2, encoder_hidden=(8,), decoder_hidden=(8,), likelihood="gaussian")
+    model = VAE(latent=2, encoder=MLP((8,), "tanh"), decoder=MLP((8,), "tanh"), likelihood=Gaussian())
     _, log = run(tmp_path / "run", model, Digits(binarization="none"), ELBO())
     assert any("a density has no limit there" in line for line in log)
 

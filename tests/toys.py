@@ -15,6 +15,8 @@ import numpy as np
 
 from genjax_models.core import LatentVariableModel, Trainable
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
+from genjax_models.models.units import Gaussian
 
 
 def binary_states(number: int) -> np.ndarray:
@@ -241,7 +243,7 @@ class LinearGaussian(NamedTuple):
 
 def linear_gaussian(visible: int, latent: int, seed: int = 0, scale: float = 0.8) -> LinearGaussian:
     """The model, with random parameters."""
-    fields = {"latent": latent, "encoder_hidden": (), "decoder_hidden": (), "likelihood": "gaussian", "scale": scale}
+    fields = {"latent": latent, "encoder": MLP(()), "decoder": MLP(()), "likelihood": Gaussian(scale)}
     model = vae(visible, **fields)
     return LinearGaussian(model, random_params(model, visible, seed, 0.4), scale)
 

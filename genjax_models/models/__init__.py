@@ -23,7 +23,7 @@ from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, si
 from genjax_models.models.supervised_generator import SupervisedGenerator, supervised_generator
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
 from genjax_models.models.unlayered_belief_network import UnlayeredBeliefNetwork, unlayered_belief_network
-from genjax_models.models.vae import VAE, vae
+from genjax_models.models.vae import VAE, vae, vae_of_modules
 
 MODELS: dict[str, type[ModelConfig]] = {
     "vae": VAE,
@@ -95,5 +95,6 @@ __all__ = [
     "universal_sigmoid_belief_network",
     "unlayered_belief_network",
     "vae",
+    "vae_of_modules",
     "visible_distribution",
 ]

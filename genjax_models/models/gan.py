@@ -11,7 +11,7 @@ from genjax_models.core import ImplicitModel
 from genjax_models.errors import ConfigError
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
-from genjax_models.models.networks import DCGAN, MLP
+from genjax_models.models.networks import MLP, Network
 
 Prior = Literal["uniform", "normal"]
 Data = Literal["unit", "real"]
@@ -62,8 +62,8 @@ class GAN(ModelConfig):
 
     latent: int = field(default=64, ge=1, help="units Z of z")
     prior: Prior = field(default="uniform", help=PRIOR_HELP)
-    generator: MLP | DCGAN = field(default=MLP(), help="the network from z to x")
-    critic: MLP | DCGAN = field(default=MLP(activation="leaky_relu"), help="the network that judges x")
+    generator: Network = field(default=MLP(), help="the network from z to x")
+    critic: Network = field(default=MLP(activation="leaky_relu"), help="the network that judges x")
     data: Data = field(default="unit", help=DATA_HELP)
 
     def check(self) -> list[str]:
@@ -92,8 +92,8 @@ class GAN(ModelConfig):
                 f"critic.image_shape: has {self.critic.visible} values, but x has {visible}; give the shape of the "
                 "data's images."
             )
-        critic = Critic(self.critic.critic())
-        module = GANModule(self.generator.generator(visible), critic, self.latent, self.prior, self.data)
+        critic = Critic(self.critic.encoder(1))
+        module = GANModule(self.generator.decoder(visible), critic, self.latent, self.prior, self.data)
         return as_model(ImplicitModel, module)
 
 
@@ -102,9 +102,9 @@ def gan(visible: int, **fields) -> ImplicitModel:
 
     Args:
         visible: units D of an example.
-        **fields: those of `GAN`: `latent`, `prior`, `generator` and `critic` (`models.networks.MLP` or `DCGAN`, with
-            group, layer or spectral normalization), `data`. Group and layer normalization take an example's own units,
-            and leave out the layer of the critic that sees x.
+        **fields: those of `GAN`: `latent`, `prior`, `generator` and `critic` (`models.networks.MLP` or
+            `Convolutional`, with group, layer or spectral normalization), `data`. Group and layer normalization take
+            an example's own units, and leave out the layer of the critic that sees x.
 
     Returns:
         An `ImplicitModel` with `critic`; its parameter groups are "generative" and "critic".
@@ -113,7 +113,8 @@ def gan(visible: int, **fields) -> ImplicitModel:
         ConfigError: an unknown field, a wrong type or an impossible value, or an image shape of another size.
 
     Example:
-        >>> model = gan(784, latent=100, generator=DCGAN(), critic=DCGAN(channels=(32, 64), activation="leaky_relu"))
+        >>> critic = Convolutional(channels=(32, 64), activation="leaky_relu")
+        >>> model = gan(784, latent=100, generator=Convolutional(), critic=critic)
         >>> params = model.init(jax.random.key(0), jnp.zeros(784), ())
         >>> model.critic(params, model.sample(params, jax.random.key(1), ()), ()).shape
         ()

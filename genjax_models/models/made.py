@@ -81,15 +81,23 @@ class MaskedNetwork(nn.Module):
             return np.tile(self.order, (self.num_masks, 1))
         return ensemble(self.order_seed, self.num_masks, len(self.order))
 
-    def __call__(self, mask=0) -> Callable[[jax.Array], jax.Array]:
-        """The outputs, [..., D] or [..., P, D], as a pure function of x [..., D], under one of the masks."""
-        return self.members()(mask)
+    def __call__(self, mask=0, shift=None) -> Callable[[jax.Array], jax.Array]:
+        """The outputs, [..., D] or [..., P, D], as a pure function of x [..., D], under one of the masks.
 
-    def members(self) -> Callable[[Any], Callable[[jax.Array], jax.Array]]:
+        A shift [first hidden size] is added to what the first hidden units are given: so they see a context too.
+        """
+        return self.members(shift)(mask)
+
+    def members(self, shift=None) -> Callable[[Any], Callable[[jax.Array], jax.Array]]:
         """`__call__` as a pure function of the mask's number, which may be traced."""
-        return functools.partial(self._network, self.kernels, self.biases, self.direct_kernel if self.direct else None)
+        direct = self.direct_kernel if self.direct else None
+        return functools.partial(self._network, self.kernels, self._biases(shift), direct)
 
-    def unit_by_unit(self, dtype, mask=0) -> tuple[Seen, Callable, Callable]:
+    @nn.nowrap
+    def _biases(self, shift) -> list[jax.Array]:
+        return self.biases if shift is None else [self.biases[0] + shift, *self.biases[1:]]
+
+    def unit_by_unit(self, dtype, mask=0, shift=None) -> tuple[Seen, Callable, Callable]:
         """The same network taken along its order: (nothing seen, outputs, see).
 
         `outputs(seen, i)` [] or [P] are those of unit i, which is next; `see(seen, position, i, x_i)` goes on from it,
@@ -99,7 +107,7 @@ class MaskedNetwork(nn.Module):
         have to do for every example. `dtype` is that of x or of the parameters, whichever is wider.
         """
         degrees = [jnp.asarray(m)[mask] for m in self.degrees[1:]]
-        visible, kernels, biases = len(self.order), tuple(self.kernels), tuple(self.biases)
+        visible, kernels, biases = len(self.order), tuple(self.kernels), tuple(self._biases(shift))
         top_kernel, top_bias = self._by_unit(kernels[-1]), biases[-1].reshape(-1, visible).T
         direct = self._by_unit(self.direct_kernel) if self.direct else None
         act, scalar = activation(self.activation), self.outputs is None

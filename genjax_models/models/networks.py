@@ -1,6 +1,10 @@
-"""The two networks of an adversarial game, as configurations: from a vector to an example, and from one to a number.
+"""Networks from a vector to an example and from an example to a vector, as configurations.
 
-All of them are defined on one example, so the statistics of normalization are those of that example's own units.
+    network.decoder(visible, outputs)    a module, h [H] -> [outputs * visible], all numbers of one kind together
+    network.encoder(out)                 a module, (x [D], c [C] or ()) -> [out]
+
+Any linen module that is called in one of these ways may stand in its place. All of them are defined on one example, so
+the statistics of normalization are those of that example's own units.
 """
 
 import math
@@ -89,8 +93,14 @@ def _activations(count: int, name: Activation, normalization: Normalization | No
     return [Activate(name, normalization if i or first else None) for i in range(count)]
 
 
+def beside(h: jax.Array, c) -> jax.Array:
+    """A vector with the context after it, [H] and [C] -> [H + C]; as it is without one."""
+    given = jax.tree.leaves(c)
+    return jnp.concatenate([h, *(jnp.ravel(v).astype(h.dtype) for v in given)]) if given else h
+
+
 class Perceptron(nn.Module):
-    """Dense hidden layers and a last one without activation: [in] -> [out]."""
+    """Dense hidden layers and a last one without activation: [in] -> [out], a context beside what it is given."""
 
     hidden: tuple[int, ...]
     out: int
@@ -102,7 +112,8 @@ class Perceptron(nn.Module):
         self.layers = [Affine(n, self.normalization) for n in (*self.hidden, self.out)]
         self.activations = _activations(len(self.hidden), self.activation, self.normalization, self.first)
 
-    def __call__(self, h):
+    def __call__(self, h, c=()):
+        h = beside(h, c)
         for layer, activate in zip(self.layers, self.activations, strict=False):
             h = activate(layer(h))
         return self.layers[-1](h)
@@ -123,8 +134,27 @@ def space_to_depth(h: jax.Array) -> jax.Array:
     return parts.reshape(height // 2, width // 2, 4 * channels)
 
 
+class ResidualBlocks(nn.Module):
+    """Blocks h + convolution(activate(convolution(activate(h)))) of an image [H, W, C] (He et al. 2016, figure 4e)."""
+
+    number: int
+    channels: int
+    activation: Activation
+    normalization: Normalization | None
+
+    def setup(self):
+        self.layers = [Affine(self.channels, self.normalization, (3, 3)) for _ in range(2 * self.number)]
+        self.activations = _activations(2 * self.number, self.activation, self.normalization, first=True)
+
+    def __call__(self, h):
+        for i in range(0, 2 * self.number, 2):
+            inner = self.layers[i](self.activations[i](h))
+            h = h + self.layers[i + 1](self.activations[i + 1](inner))
+        return h
+
+
 class UpConvolutions(nn.Module):
-    """A vector to a small image, doubled by each layer, and cut to size: [in] -> [H W C].
+    """A vector to a small image, doubled by each layer, and cut to size: [in] -> [outputs * H W C].
 
     A convolution of stride 1/2 is one that makes four times the channels, put side by side (Shi et al. 2016).
     """
@@ -133,42 +163,54 @@ class UpConvolutions(nn.Module):
     channels: tuple[int, ...]
     activation: Activation
     normalization: Normalization | None
+    blocks: int = 0  # residual blocks before each doubling
+    outputs: int = 1  # numbers for each value of the image
 
     def setup(self):
         height, width, depth = self.image_shape
         scale = 2 ** len(self.channels)
         self.start = (-(-height // scale), -(-width // scale), self.channels[0])
         self.code = Affine(math.prod(self.start), self.normalization)
-        self.layers = [Affine(4 * n, self.normalization, (3, 3)) for n in (*self.channels[1:], depth)]
+        sizes = (*self.channels[1:], depth * self.outputs)
+        self.layers = [Affine(4 * n, self.normalization, (3, 3)) for n in sizes]
         self.activations = _activations(len(self.channels), self.activation, self.normalization, first=True)
+        if self.blocks:
+            rest = self.activation, self.normalization
+            self.residual = [ResidualBlocks(self.blocks, n, *rest) for n in self.channels]
 
     def __call__(self, z):
         h = self.code(z).reshape(self.start)
-        for layer, activate in zip(self.layers, self.activations, strict=True):
+        for i, (layer, activate) in enumerate(zip(self.layers, self.activations, strict=True)):
+            h = self.residual[i](h) if self.blocks else h
             h = depth_to_space(layer(activate(h)))
-        height, width, _ = self.image_shape
-        return h[:height, :width].ravel()
+        height, width, depth = self.image_shape
+        return h[:height, :width].reshape(height, width, self.outputs, depth).transpose(2, 0, 1, 3).ravel()
 
 
 class StridedConvolutions(nn.Module):
-    """An image, halved by each layer, to a vector: [H W C] -> [out]."""
+    """An image, halved by each layer, to a vector: [H W C] -> [out]; a context is beside what the last layer sees."""
 
     image_shape: tuple[int, int, int]
     channels: tuple[int, ...]
     out: int
     activation: Activation
     normalization: Normalization | None
+    blocks: int = 0  # residual blocks after each halving
 
     def setup(self):
         self.layers = [Affine(n, self.normalization, (3, 3)) for n in self.channels]
         self.activations = _activations(len(self.channels), self.activation, self.normalization, first=False)
         self.last = Affine(self.out, self.normalization)
+        if self.blocks:
+            rest = self.activation, self.normalization
+            self.residual = [ResidualBlocks(self.blocks, n, *rest) for n in self.channels]
 
-    def __call__(self, x):
+    def __call__(self, x, c=()):
         h = x.reshape(self.image_shape)
-        for layer, activate in zip(self.layers, self.activations, strict=True):
-            h = activate(layer(space_to_depth(h)))
-        return self.last(h.ravel())
+        for i, (layer, activate) in enumerate(zip(self.layers, self.activations, strict=True)):
+            h = layer(space_to_depth(h))
+            h = activate(self.residual[i](h) if self.blocks else h)
+        return self.last(beside(h.ravel(), c))
 
 
 def _check_groups(name: str, sizes: tuple[int, ...], normalization: Normalization | None) -> list[str]:
@@ -202,20 +244,23 @@ class MLP:
         """The one number of units that its examples may have; None for any."""
         return None
 
-    def generator(self, visible: int) -> nn.Module:
-        """z [Z] -> [visible]."""
-        return Perceptron(self.hidden, visible, self.activation, self.normalization)
+    def decoder(self, visible: int, outputs: int = 1) -> nn.Module:
+        """h [H] -> [outputs * visible]."""
+        return Perceptron(self.hidden, outputs * visible, self.activation, self.normalization)
 
-    def critic(self) -> nn.Module:
-        """x [D] -> [1]."""
-        return Perceptron(self.hidden, 1, self.activation, self.normalization, first=False)
+    def encoder(self, out: int) -> nn.Module:
+        """x [D] -> [out]."""
+        return Perceptron(self.hidden, out, self.activation, self.normalization, first=False)
 
 
 @config
-class DCGAN:
-    """Convolutions that double the image's edges at each layer in a generator, and halve them in a critic."""
+class Convolutional:
+    """Convolutions that double the image's edges at each layer of a decoder, and halve them in an encoder.
 
-    citation: ClassVar[str] = "Radford, Metz and Chintala 2016"
+    Edges that do not divide are continued by zeros in an encoder, and cut in a decoder.
+    """
+
+    citation: ClassVar[str] = "Radford, Metz and Chintala 2016; with residual blocks, He et al. 2016"
 
     image_shape: tuple[int, ...] = field(default=(28, 28), ge=1, help="height, width and perhaps channels of x")
     channels: tuple[int, ...] = field(
@@ -223,6 +268,7 @@ class DCGAN:
     )
     activation: Activation = field(default="relu", help="after every hidden layer; leaky_relu has slope 0.2 below 0")
     normalization: Normalization | None = field(default=None, help=NORMALIZATION_HELP)
+    blocks: int = field(default=0, ge=0, help="residual blocks of two convolutions at each of the sizes")
 
     def check(self) -> list[str]:
         if len(self.image_shape) not in (2, 3):
@@ -244,18 +290,23 @@ class DCGAN:
         height, width, *depth = self.image_shape
         return height, width, depth[0] if depth else 1
 
-    def generator(self, visible: int) -> nn.Module:
-        """z [Z] -> [visible], an image row by row."""
+    def decoder(self, visible: int, outputs: int = 1) -> nn.Module:
+        """h [H] -> [outputs * visible], each an image row by row."""
+        self._require(visible)
+        parts = self._shape, self.channels, self.activation, self.normalization, self.blocks
+        return UpConvolutions(*parts, outputs)
+
+    def encoder(self, out: int) -> nn.Module:
+        """x [D], an image row by row -> [out]."""
+        return StridedConvolutions(self._shape, self.channels, out, self.activation, self.normalization, self.blocks)
+
+    def _require(self, visible: int) -> None:
         if visible != self.visible:
             raise ConfigError(
                 f"image_shape: got {self.image_shape}, which has {self.visible} values, but x has {visible}; give the "
                 "shape of the data's images."
             )
-        return UpConvolutions(self._shape, self.channels, self.activation, self.normalization)
-
-    def critic(self) -> nn.Module:
-        """x [D], an image row by row -> [1]."""
-        return StridedConvolutions(self._shape, self.channels, 1, self.activation, self.normalization)
 
 
-NETWORKS: dict[str, type] = {"mlp": MLP, "dcgan": DCGAN}
+Network = MLP | Convolutional
+NETWORKS: dict[str, type] = {"mlp": MLP, "convolutional": Convolutional}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from genjax_models.models import vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import iwae
 from genjax_models.train import make_train_step
 
@@ -26,7 +27,7 @@ def batches() -> jax.Array:
 
 def model_and_parameters():
     """Our model, and its initial parameters."""
-    model = vae(VISIBLE, latent=LATENT, encoder_hidden=(HIDDEN, HIDDEN), decoder_hidden=(HIDDEN, HIDDEN))
+    model = vae(VISIBLE, latent=LATENT, encoder=MLP((HIDDEN, HIDDEN), "tanh"), decoder=MLP((HIDDEN, HIDDEN), "tanh"))
     return model, model.init(jax.random.key(0), jnp.zeros(VISIBLE), ())
 
 

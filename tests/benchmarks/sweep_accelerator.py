@@ -12,6 +12,7 @@ from timing import Row, compare, in_turns
 from genjax_models.config import Config, Training
 from genjax_models.data import Digits
 from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
 from genjax_models.optimizers import Adam
 from genjax_models.stack import Stack
@@ -19,7 +20,7 @@ from genjax_models.sweep import points_mesh
 
 POINTS, STEPS, TARGET = 256, 500, 8.0
 CONFIG = Config(
-    model=VAE(latent=8, encoder_hidden=(100,), decoder_hidden=(100,)),
+    model=VAE(latent=8, encoder=MLP((100,), "tanh"), decoder=MLP((100,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(learning_rate=1e-3),
     data=Digits(),

@@ -24,7 +24,7 @@ from genjax_models.optimizers import Adam
 from genjax_models.sweep import Sweep
 
 CONFIG = Config(
-    model=VAE(latent=8, encoder_hidden=(100,), decoder_hidden=(100,)),
+    model=VAE(latent=8, encoder=MLP((100,), "tanh"), decoder=MLP((100,), "tanh")),
     objective=ELBO(),
     optimizer=Adam(learning_rate=1e-3),
     data=Digits(),

@@ -14,6 +14,7 @@ from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import exact_gradient, gradient_statistics
 from genjax_models.evaluation.gradients import _accumulate, _Moments, _Sums
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import reweighted_wake_sleep, straight_through, wake_sleep
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -158,7 +159,7 @@ def test_what_cannot_be_enumerated_or_drawn_is_refused():
     huge = sigmoid_belief_network(2, layers=(2000,))
     with pytest.raises(ModelError, match="2000 latent units"):
         exact_gradient(huge, huge.init(KEY, X[0], ()), X)
-    gaussian = vae(2, latent=1, encoder_hidden=(), decoder_hidden=())
+    gaussian = vae(2, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     with pytest.raises(ModelError, match=r"exact_gradient enumerates binary latents, which VAE"):
         exact_gradient(gaussian, gaussian.init(KEY, X[0], ()), X)
     with pytest.raises(ConfigError, match="num_particles"):

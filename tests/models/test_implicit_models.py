@@ -12,10 +12,10 @@ from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import gan, moment_matching_generator
 from genjax_models.models.gan import draw_latent
 from genjax_models.models.networks import (
-    DCGAN,
     MLP,
     Activate,
     Affine,
+    Convolutional,
     depth_to_space,
     space_to_depth,
     spectral_norm,
@@ -198,8 +198,8 @@ def test_what_is_normalized():
     """All hidden layers of a generator, all but the first of a critic; neither one's output."""
     for kind in ("group", "layer"):
         networks = {
-            "generator": DCGAN((8, 8), (32, 16), normalization=kind),
-            "critic": DCGAN((8, 8), (16, 32), normalization=kind),
+            "generator": Convolutional((8, 8), (32, 16), normalization=kind),
+            "critic": Convolutional((8, 8), (16, 32), normalization=kind),
         }
         for model in (gan(64, **networks), gan(64, **{k: MLP((32, 16), normalization=kind) for k in networks})):
             params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(64), ())
@@ -247,7 +247,7 @@ def test_doubling_is_its_transpose(x64):
 @pytest.mark.parametrize("channels", [(4,), (4, 3, 2)])
 def test_images_of_any_size(shape, channels):
     visible = int(np.prod(shape))
-    model = gan(visible, generator=DCGAN(shape, channels), critic=DCGAN(shape, channels[::-1]))
+    model = gan(visible, generator=Convolutional(shape, channels), critic=Convolutional(shape, channels[::-1]))
 
     def both(key):
         params = model.init(key, jnp.zeros(visible), ())
@@ -277,11 +277,17 @@ def test_rebuilt_models_trace_once(traces):
     [
         (lambda: gan(4, latent=0), "latent: got 0"),
         (lambda: gan(4, data="binary"), "data: got 'binary', expected one of 'unit', 'real'"),
-        (lambda: gan(4, generator=DCGAN((2, 3))), r"image_shape: got \(2, 3\), which has 6 values, but x has 4"),
-        (lambda: gan(4, critic=DCGAN((2, 3))), "critic.image_shape: has 6 values, but x has 4"),
-        (lambda: gan(4, generator=DCGAN((4,))), r"generator: image_shape: got \(4,\), expected \(height, width\)"),
-        (lambda: gan(4, generator=DCGAN((2, 2)), critic=DCGAN((1, 2))), "different sizes"),
-        (lambda: gan(4, generator=DCGAN((2, 2), ())), "generator.channels: got an empty tuple"),
+        (
+            lambda: gan(4, generator=Convolutional((2, 3))),
+            r"image_shape: got \(2, 3\), which has 6 values, but x has 4",
+        ),
+        (lambda: gan(4, critic=Convolutional((2, 3))), "critic.image_shape: has 6 values, but x has 4"),
+        (
+            lambda: gan(4, generator=Convolutional((4,))),
+            r"generator: image_shape: got \(4,\), expected \(height, width\)",
+        ),
+        (lambda: gan(4, generator=Convolutional((2, 2)), critic=Convolutional((1, 2))), "different sizes"),
+        (lambda: gan(4, generator=Convolutional((2, 2), ())), "generator.channels: got an empty tuple"),
         (lambda: gan(4, generator=MLP((24,), normalization="group")), "expected multiples of 16"),
         (lambda: gan(4, generator=MLP((), normalization="layer")), "normalization: got 'layer' without hidden layers"),
         (lambda: gan(4, critic=MLP((16,), normalization="layer")), "critic.normalization: got 'layer'"),

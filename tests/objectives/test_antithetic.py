@@ -22,6 +22,7 @@ from uniforms import losses_and_gradients, mean_over
 from genjax_models.core import Batch, LatentVariableModel, Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import arm, disarm, iwae
 from genjax_models.objectives.binary import draw_uniforms
 
@@ -401,7 +402,7 @@ def test_loss_is_minus_the_bound_of_its_own_draws():
 
 
 def test_what_does_not_fit_is_refused():
-    gaussian = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    gaussian = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     for build, name in ((arm, "arm"), (disarm, "disarm")):
         with pytest.raises(ModelError, match=f"{name} .*{gaussian.name}.*sample_from_uniforms"):
             build(gaussian)

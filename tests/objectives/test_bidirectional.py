@@ -23,6 +23,7 @@ from toys import (
 from genjax_models.core import Trainable
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import Bidirectional, bidirectional
 from genjax_models.objectives import particles as estimators
 
@@ -246,4 +247,4 @@ def test_what_does_not_fit_is_refused():
         bidirectional(model, centred="no")
     with pytest.raises(ModelError, match="bidirectional needs a LatentVariableModel"):
         bidirectional(params)
-    bidirectional(vae(3, latent=1, encoder_hidden=(), decoder_hidden=()))
+    bidirectional(vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh")))

@@ -16,6 +16,7 @@ from uniforms import batch_of_uniforms, losses_and_gradients, mean_over
 from genjax_models.core import Trainable, total
 from genjax_models.errors import ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import muprop
 from genjax_models.objectives.binary import log_weight
 
@@ -224,7 +225,7 @@ def test_loss_is_minus_the_bound_of_its_own_hard_sample():
 
 
 def test_what_does_not_fit_is_refused():
-    gaussian = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    gaussian = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     with pytest.raises(ModelError, match=f"muprop .*{gaussian.name}.*sample_from_uniforms"):
         muprop(gaussian)
     chained = sigmoid_belief_network(3, layers=(2, 2), recognition=("factorial", "nade"))

@@ -28,6 +28,7 @@ from toys import (
 from genjax_models.core import Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import elbo, iwae
 from genjax_models.objectives.common import loss_of
 from genjax_models.objectives.particles import importance_weighted_bound
@@ -309,7 +310,7 @@ def test_models_without_moving_samples_are_refused(name):
 
 def test_impossible_arguments_are_refused():
     """K, kl, and a closed form that the model lacks, each by name."""
-    model = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    model = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     for number in (0, -1, 2.0, True, None, "3"):
         for build in (elbo, iwae):
             with pytest.raises(ConfigError, match="num_particles"):

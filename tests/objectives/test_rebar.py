@@ -19,6 +19,7 @@ from uniforms import batch_of_uniforms, losses_and_gradients, mean_over
 from genjax_models.core import Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import rebar, relax
 from genjax_models.objectives.baselines import Network, Neural
 from genjax_models.objectives.binary import log_weight
@@ -265,7 +266,7 @@ def test_a_network_of_your_own():
 
 
 def test_what_does_not_fit_is_refused():
-    gaussian = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    gaussian = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     chained = sigmoid_belief_network(3, layers=(2, 2), recognition=("factorial", "autoregressive"))
     model = sigmoid_belief_network(3, layers=(2,))
     for build, name in ((rebar, "rebar"), (relax, "relax")):

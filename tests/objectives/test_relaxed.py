@@ -25,6 +25,7 @@ from genjax_models.core import Batch, Trainable
 from genjax_models.distributions import BinaryConcrete
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import Concrete, StraightThrough, concrete, relaxed, straight_through
 from genjax_models.optimizers import Cosine, Linear
 
@@ -389,7 +390,7 @@ def test_log_evidence_bounds_the_value():
 def test_what_does_not_fit_is_refused():
     """A misfit is an error when built, naming objective, model and fix."""
     model = sigmoid_belief_network(3, layers=(2,))
-    gaussian = vae(3, latent=1, encoder_hidden=(), decoder_hidden=())
+    gaussian = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"))
     for build in (concrete, straight_through):
         name = build.__name__
         with pytest.raises(ModelError, match=rf"{name} is for binary latents.*VAE.*elbo or iwae"):

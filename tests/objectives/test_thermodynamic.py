@@ -16,6 +16,7 @@ from toys import quick_jit, worst
 from genjax_models.core import Trainable
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import thermodynamic
 from genjax_models.objectives.particles import thermodynamic_bound
 from genjax_models.objectives.thermodynamic import log_spaced
@@ -205,7 +206,7 @@ def test_shared_parameters_follow_the_definition_through_p_and_q():
 
 def test_gaussian_particles_are_held_fixed():
     """On a reparameterized model no gradient runs along the samples: p's is that of its scores at them."""
-    model, key = vae(3, latent=1, encoder_hidden=(), decoder_hidden=()), jax.random.key(1)
+    model, key = vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh")), jax.random.key(1)
     x = jnp.array([[1.0, 0.0, 1.0]])
     params = model.init(jax.random.key(0), x[0], ())
     held = model._replace(

@@ -27,6 +27,7 @@ from toys import (
 from genjax_models.core import Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
 from genjax_models.objectives import particles as estimators
 from genjax_models.objectives import reweighted_wake_sleep, wake_sleep
 from genjax_models.objectives.common import loss_of, only
@@ -457,4 +458,4 @@ def test_what_does_not_fit_is_refused():
     for build, name in ((wake_sleep, "wake_sleep"), (reweighted_wake_sleep, "reweighted_wake_sleep")):
         with pytest.raises(ModelError, match=f"{name} needs a LatentVariableModel"):
             build(params)
-        build(vae(3, latent=1, encoder_hidden=(), decoder_hidden=()))
+        build(vae(3, latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh")))
