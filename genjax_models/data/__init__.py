@@ -21,6 +21,7 @@ from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
 from genjax_models.data.mnist import MNIST
+from genjax_models.data.planted import PlantedDigits, plant
 from genjax_models.data.solids import Solids
 from genjax_models.data.uci import UCI
 
@@ -33,6 +34,7 @@ SOURCES: dict[str, type] = {
     "gaussians": Gaussians,
     "solids": Solids,
     "coil20": COIL20,
+    "planted_digits": PlantedDigits,
     "arrays": Arrays,
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "Dequantization",
     "Digits",
     "Gaussians",
+    "PlantedDigits",
     "Solids",
     "Support",
     "binarize",
@@ -58,5 +61,6 @@ __all__ = [
     "evaluation_subset",
     "examples",
     "fetch",
+    "plant",
     "refresh",
 ]

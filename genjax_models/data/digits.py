@@ -24,7 +24,7 @@ ROWS, PIXELS = 1797, 64
 VALIDATION, TEST = 200, 500
 
 
-def _intensities() -> np.ndarray:
+def intensities() -> np.ndarray:
     """The digits [1797, 64], float32 in [0, 1]; read from the package's folder, for its import takes a second."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None:
@@ -80,7 +80,7 @@ class Digits(DataConfig):
             DataError: scikit-learn is not installed, or its file is broken.
         """
         validate(self)
-        parts = split(_intensities(), VALIDATION, TEST)
+        parts = split(intensities(), VALIDATION, TEST)
         return from_intensities(
             *parts, self.binarization, (8, 8), "digits", levels=self.levels, dequantization=self.dequantization
         )

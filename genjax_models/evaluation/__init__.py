@@ -1,5 +1,7 @@
-"""How good a model is: bounds, importance weighted and exact log p(x); the p* of a bidirectional machine; gradients."""
+"""How good a model is: bounds, log p(x), gradients; what latents are used for; samples beside data."""
 
+from genjax_models.evaluation.activity import ActiveUnits, LatentKL, active_units, latent_kl
+from genjax_models.evaluation.aggregate import AggregatePosterior, aggregate_posterior
 from genjax_models.evaluation.bidirectional import (
     ExactPStar,
     LogPStar,
@@ -12,7 +14,9 @@ from genjax_models.evaluation.bidirectional import (
     sample_p_star,
 )
 from genjax_models.evaluation.bound import objective_metrics
+from genjax_models.evaluation.codes import interpolate_codes, reconstruct, response, traverse
 from genjax_models.evaluation.completion import complete
+from genjax_models.evaluation.distortion import RateDistortion, rate_distortion
 from genjax_models.evaluation.gradients import (
     GradientStatistics,
     GroupStatistics,
@@ -23,21 +27,34 @@ from genjax_models.evaluation.interpolation import blend, interpolate, squared_e
 from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 from genjax_models.evaluation.modes import ModeCoverage, Nearest, mode_coverage, nearest
+from genjax_models.evaluation.moments import PosteriorMoments, posterior_moments
 from genjax_models.evaluation.parzen import choose_sigma, parzen_log_likelihood
 from genjax_models.evaluation.prior_marginal import prior_log_marginal, quadrature_log_marginal
+from genjax_models.evaluation.refinement import Refinement, refine_posterior
+from genjax_models.evaluation.spectrum import SpectralRatio, Spectrum, power_spectrum, spectral_ratio
 from genjax_models.evaluation.two_sample import TwoSampleTest, median_bandwidth, mmd_squared, two_sample_test
 
 __all__ = [
+    "ActiveUnits",
+    "AggregatePosterior",
     "ExactPStar",
     "GradientStatistics",
     "GroupStatistics",
+    "LatentKL",
     "LogMarginal",
     "LogPStar",
     "LogZSquared",
     "ModeCoverage",
     "Nearest",
     "PStarSamples",
+    "PosteriorMoments",
+    "RateDistortion",
+    "Refinement",
+    "SpectralRatio",
+    "Spectrum",
     "TwoSampleTest",
+    "active_units",
+    "aggregate_posterior",
     "blend",
     "choose_sigma",
     "complete",
@@ -47,6 +64,8 @@ __all__ = [
     "gradient_statistics",
     "inpaint",
     "interpolate",
+    "interpolate_codes",
+    "latent_kl",
     "log_marginal",
     "log_p_star",
     "log_prob",
@@ -57,9 +76,17 @@ __all__ = [
     "nearest",
     "objective_metrics",
     "parzen_log_likelihood",
+    "posterior_moments",
+    "power_spectrum",
     "prior_log_marginal",
     "quadrature_log_marginal",
+    "rate_distortion",
+    "reconstruct",
+    "refine_posterior",
+    "response",
     "sample_p_star",
+    "spectral_ratio",
     "squared_error",
+    "traverse",
     "two_sample_test",
 ]
