@@ -66,7 +66,7 @@ class LatentVariableModel(NamedTuple):
     log_joint: Callable[..., Joint]  # (params, z, x, c) -> log p(x, z)
     log_posterior: Callable[..., tuple[Scalar, ...]]  # (params, z, x, c) -> log q(z | x), a term per group as sampled
     reparameterized: bool  # whether z of `propose` carries gradients; its terms then are those along the moving z
-    support: Literal["real", "binary"]  # the values a latent takes
+    support: Literal["real", "binary", "one_hot"]  # the values a latent takes; one_hot: one 1 on the last axis
     # What only some models have, and only some objectives need; None where the model has no such thing.
     decode: Callable[..., X] | None = None  # (params, z, c) -> E[x | z], where that has a closed form
     kl: Callable[..., tuple[Scalar, ...]] | None = None  # (params, x, c) -> KL(q(z | x) || p(z)) by group, closed form
@@ -83,8 +83,17 @@ class LatentVariableModel(NamedTuple):
     layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
     # (params, x, c) -> `kl` by the latents of each group, arrays as z; where q and p are products over them.
     kl_by_dimension: Callable[..., tuple[jax.Array, ...]] | None = None
+    # One-hot latents. (params, x, c) -> the logits of their classes under q, as z; where its latents are independent.
+    class_logits: Callable[..., Latents] | None = None
     # (params, x, c) -> (mean, standard deviation) of every latent under q, each as z.
     posterior_moments: Callable[..., tuple[Latents, Latents]] | None = None
+    # (params, key, x, c) -> z and log_posterior of `propose` by the same key, and log_joint at that z, in one pass that
+    # saves what p and q would both compute.
+    propose_joint: Callable[..., tuple[Latents, Terms, Joint]] | None = None
+    # Drawn step by step. (params, z, c) -> [T, D], E[x] as it stands after every step, the last one `decode`.
+    canvases: Callable[..., jax.Array] | None = None
+    # (params, z, c) -> [T, 4], where each step draws: top, left, bottom, right in pixels from the image's corner.
+    windows: Callable[..., jax.Array] | None = None
 
 
 class LikelihoodModel(NamedTuple):

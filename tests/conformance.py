@@ -1,7 +1,7 @@
 """A small configuration of every row of the tables, which the conformance suite walks.
 
 A new model or objective needs one line here. Its latents must be few enough to be summed out: at most a dozen binary
-units, or one real unit (and then one visible unit, if that is real too).
+units, or one or two real units (and then one visible unit, if that is real too).
 """
 
 import itertools
@@ -26,8 +26,10 @@ from genjax_models.models import (
     NICE,
     VAE,
     AffineGenerator,
+    CategoricalVAE,
     DeepNADE,
     HelmholtzMachine,
+    HierarchicalVAE,
     InverseTransformGenerator,
     MomentMatchingGenerator,
     NeuralSplineFlow,
@@ -52,6 +54,7 @@ from genjax_models.objectives import (
     Concrete,
     DisARM,
     DReG,
+    GumbelSoftmax,
     MaximumLikelihood,
     MeanField,
     MomentMatching,
@@ -80,6 +83,10 @@ MODELS: dict[str, list[Small]] = {
         Small(VAE(latent=1, encoder=MLP((3,), "tanh"), decoder=MLP((3,), "tanh")), 3),
         Small(VAE(latent=1, encoder=MLP((3,), "tanh"), decoder=MLP((3,), "tanh"), likelihood=Gaussian()), 1),
         Small(VAE(latent=1, encoder=MLP((), "tanh"), decoder=MLP((), "tanh"), likelihood=Gaussian(0.5)), 1),
+    ],
+    "hierarchical_vae": [
+        Small(HierarchicalVAE(layers=(1, 1), hidden=(3, 2), depth=1), 2),
+        Small(HierarchicalVAE(layers=(1, 1), hidden=(2, 3), depth=2, inference="ladder"), 2),
     ],
     "sigmoid_belief_network": [
         Small(SigmoidBeliefNetwork(layers=(3,)), 3),
@@ -167,8 +174,10 @@ CONTINUOUS_MODELS: dict[str, list[Small]] = {
     ],
 }
 
-# Trained by random members, or given codes: tests/models/test_ensembles.py and test_supervised_generator.py.
+# Trained by random members, given codes, or with one-hot latents: tests/models/test_ensembles.py,
+# test_supervised_generator.py and test_categorical_vae.py.
 OTHER_MODELS: dict[str, list[Small]] = {
+    "categorical_vae": [Small(CategoricalVAE(latent=2, classes=3), 2)],
     "deep_nade": [Small(DeepNADE(hidden=(5,)), 4)],
     "supervised_generator": [Small(SupervisedGenerator(image_shape=(2, 2), hidden=(3,), channels=(3,)), 4)],
 }
@@ -210,6 +219,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
     "bidirectional": [Bidirectional(num_particles=2)],
     "concrete": [Concrete(num_particles=2, temperature=Linear(start=1.0, end=0.5))],
+    "gumbel_softmax": [GumbelSoftmax(num_particles=2, temperature=Linear(start=1.0, end=0.5))],
     "straight_through": [StraightThrough(num_particles=2), StraightThrough(slope="identity")],
     "reinforce": [
         Reinforce(),
@@ -250,6 +260,7 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     RELAX: lambda model: model.factorial_posterior,
     Concrete: lambda model: model.factorial_posterior and model.prior_logits is not None,
     StraightThrough: lambda model: model.factorial_posterior,
+    GumbelSoftmax: lambda model: model.class_logits is not None,
     MeanField: lambda model: model.affine_layers is not None,
 }
 
@@ -286,22 +297,25 @@ class Cells(NamedTuple):
         """The cells of values [N, units]."""
         if np.all(self.volumes == 1.0):
             return values.astype(int) @ (2 ** np.arange(values.shape[1])[::-1])
-        return np.searchsorted(EDGES, values[:, 0])
+        return np.searchsorted(EDGES, values) @ ((len(EDGES) + 1) ** np.arange(values.shape[1]))
 
 
 EDGES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
 
 
 def cells(binary: bool, units: int) -> Cells:
-    """All states of binary units, each a cell; or a fine grid of one real unit, cut at `EDGES`."""
+    """All states of binary units, each a cell; or a fine grid of one or two real units, cut at `EDGES`."""
     if binary:
         states = np.array(list(itertools.product([0.0, 1.0], repeat=units)))
         return Cells(states, np.ones(len(states)), np.arange(len(states)))
-    if units != 1:
-        raise AssertionError(f"a small configuration has {units} real units in a row, but only one is summed out")
-    step = 0.08
-    grid = (np.arange(-300, 300) + 0.5) * step  # midpoints, so that no point lies on an edge
-    return Cells(grid[:, None], np.full(len(grid), step), np.searchsorted(EDGES, grid))
+    if units not in (1, 2):
+        raise AssertionError(f"a small configuration has {units} real units, but only one or two are summed out")
+    # Midpoints, so that no point lies on an edge.
+    step, half = (0.08, 300) if units == 1 else (0.16, 75)
+    axis = (np.arange(-half, half) + 0.5) * step
+    grid = np.array(list(itertools.product(axis, repeat=units)))
+    cells = Cells(grid, np.full(len(grid), step**units), np.zeros(0))
+    return cells._replace(cell=cells.of(grid))
 
 
 def assert_frequencies(cells, density, drawn, fewest=4):

@@ -4,12 +4,15 @@ from genjax_models.config import ModelConfig
 from genjax_models.models.adapter import as_model
 from genjax_models.models.affine_generator import AffineGenerator, affine_generator, fit_affine
 from genjax_models.models.autoregressive_flows import IAF, MAF, iaf, maf
+from genjax_models.models.categorical_vae import CategoricalVAE, categorical_vae
 from genjax_models.models.coupling import NICE, NeuralSplineFlow, RealNVP, neural_spline_flow, nice, realnvp
 from genjax_models.models.darn import DARN, darn
 from genjax_models.models.deep_nade import DeepNADE, deep_nade
+from genjax_models.models.draw import DRAW, draw
 from genjax_models.models.fully_visible import FVSBN, NADE, fvsbn, nade
 from genjax_models.models.gan import GAN, gan
 from genjax_models.models.helmholtz_machine import HelmholtzMachine, helmholtz_machine
+from genjax_models.models.hierarchical_vae import HierarchicalVAE, hierarchical_vae
 from genjax_models.models.inverse_transform import (
     InverseTransform,
     InverseTransformGenerator,
@@ -27,6 +30,9 @@ from genjax_models.models.vae import VAE, vae, vae_of_modules
 
 MODELS: dict[str, type[ModelConfig]] = {
     "vae": VAE,
+    "hierarchical_vae": HierarchicalVAE,
+    "categorical_vae": CategoricalVAE,
+    "draw": DRAW,
     "sigmoid_belief_network": SigmoidBeliefNetwork,
     "helmholtz_machine": HelmholtzMachine,
     "darn": DARN,
@@ -50,6 +56,7 @@ MODELS: dict[str, type[ModelConfig]] = {
 
 __all__ = [
     "DARN",
+    "DRAW",
     "FVSBN",
     "GAN",
     "IAF",
@@ -60,8 +67,10 @@ __all__ = [
     "NICE",
     "VAE",
     "AffineGenerator",
+    "CategoricalVAE",
     "DeepNADE",
     "HelmholtzMachine",
+    "HierarchicalVAE",
     "InverseTransform",
     "InverseTransformGenerator",
     "MomentMatchingGenerator",
@@ -73,12 +82,15 @@ __all__ = [
     "UnlayeredBeliefNetwork",
     "affine_generator",
     "as_model",
+    "categorical_vae",
     "darn",
     "deep_nade",
+    "draw",
     "fit_affine",
     "fvsbn",
     "gan",
     "helmholtz_machine",
+    "hierarchical_vae",
     "iaf",
     "inverse_transform_generator",
     "inverse_transform_of_density",

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import ImplicitModel
-from genjax_models.errors import ConfigError
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.networks import MLP, Network
@@ -87,12 +86,7 @@ class GAN(ModelConfig):
 
     def build(self, visible: int) -> ImplicitModel:
         """The model of x with `visible` units; ConfigError for images of another size."""
-        if (self.critic.visible or visible) != visible:
-            raise ConfigError(
-                f"critic.image_shape: has {self.critic.visible} values, but x has {visible}; give the shape of the "
-                "data's images."
-            )
-        critic = Critic(self.critic.encoder(1))
+        critic = Critic(self.critic.encoder(1, visible))
         module = GANModule(self.generator.decoder(visible), critic, self.latent, self.prior, self.data)
         return as_model(ImplicitModel, module)
 

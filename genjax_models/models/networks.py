@@ -1,7 +1,7 @@
 """Networks from a vector to an example and from an example to a vector, as configurations.
 
     network.decoder(visible, outputs)    a module, h [H] -> [outputs * visible], all numbers of one kind together
-    network.encoder(out)                 a module, (x [D], c [C] or ()) -> [out]
+    network.encoder(out, visible)        a module, (x [D], c [C] or ()) -> [out]
 
 Any linen module that is called in one of these ways may stand in its place. All of them are defined on one example, so
 the statistics of normalization are those of that example's own units.
@@ -248,8 +248,8 @@ class MLP:
         """h [H] -> [outputs * visible]."""
         return Perceptron(self.hidden, outputs * visible, self.activation, self.normalization)
 
-    def encoder(self, out: int) -> nn.Module:
-        """x [D] -> [out]."""
+    def encoder(self, out: int, visible: int) -> nn.Module:
+        """x [visible] -> [out]."""
         return Perceptron(self.hidden, out, self.activation, self.normalization, first=False)
 
 
@@ -296,8 +296,9 @@ class Convolutional:
         parts = self._shape, self.channels, self.activation, self.normalization, self.blocks
         return UpConvolutions(*parts, outputs)
 
-    def encoder(self, out: int) -> nn.Module:
-        """x [D], an image row by row -> [out]."""
+    def encoder(self, out: int, visible: int) -> nn.Module:
+        """x [visible], an image row by row -> [out]."""
+        self._require(visible)
         return StridedConvolutions(self._shape, self.channels, out, self.activation, self.normalization, self.blocks)
 
     def _require(self, visible: int) -> None:

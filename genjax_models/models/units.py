@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.config import config, field
+from genjax_models.config import ModelConfig, config, field
 from genjax_models.distributions import LOG_2PI, Normal, bernoulli_log_prob, bernoulli_sample
 
 LEAST_LOG_SCALE = -7.0  # of a discretized logistic on [-1, 1], where 256 levels are 0.008 apart: a step, in effect
@@ -297,6 +297,28 @@ UNITS: dict[str, type] = {
 Likelihood = Bernoulli | Gaussian | Categorical | MixtureOfGaussians | DiscretizedLogistics | Poisson
 LIKELIHOOD_HELP = "p(x_i | z) of a unit of x, from genjax_models.models.units"
 LIKELIHOODS: dict[str, type] = UNITS | {"gaussian": Gaussian, "poisson": Poisson}
+
+
+class LikelihoodConfig(ModelConfig):
+    """Base of configurations with a field `likelihood`, the law of a unit of x given the latents."""
+
+    likelihood: Likelihood
+
+    @property
+    def data_support(self) -> str:
+        """The values that p(x | z) is defined on."""
+        return self.likelihood.data_support
+
+    @property
+    def density(self) -> bool:
+        """Whether p(x | z) is a density of a scale without limit."""
+        fixed = isinstance(self.likelihood, Gaussian) and self.likelihood.scale is not None
+        return self.likelihood.data_support == "real" and not fixed
+
+    @property
+    def levels(self) -> int | None:
+        """L, where a unit of x takes the values k / (L - 1) alone."""
+        return self.likelihood.levels
 
 
 class Emission(nn.Module):

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from genjax_models.config import ModelConfig, config, field, validate
+from genjax_models.config import config, field, validate
 from genjax_models.core import Joint, LatentVariableModel
-from genjax_models.errors import ConfigError, ModelError, require_count
+from genjax_models.errors import ModelError, require_count
 from genjax_models.models.adapter import as_model
 from genjax_models.models.autoregressive_flows import MAF
 from genjax_models.models.build import build_from_fields
@@ -15,7 +15,7 @@ from genjax_models.models.coupling import RealNVP
 from genjax_models.models.networks import MLP, Network, beside
 from genjax_models.models.posteriors import DiagonalGaussian, Posterior
 from genjax_models.models.priors import Prior, StandardNormal, VampPrior, prior_module
-from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Emission, Gaussian, Likelihood
+from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Emission, Likelihood, LikelihoodConfig
 
 
 class Decoder(nn.Module):
@@ -160,8 +160,16 @@ def _assemble(
 TANH = MLP(hidden=(200, 200), activation="tanh")
 
 
+def check_images(encoder: Network, decoder: Network) -> list[str]:
+    """What is wrong between the two."""
+    sizes = {network.visible for network in (encoder, decoder)} - {None}
+    if len(sizes) > 1:
+        return [f"encoder and decoder have an image_shape of different sizes, {sizes}; give the same."]
+    return []
+
+
 @config
-class VAE(ModelConfig):
+class VAE(LikelihoodConfig):
     """Variational autoencoder: Gaussian latents, networks for p(x | z) and q(z | x), and a choice of every part."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -176,10 +184,7 @@ class VAE(ModelConfig):
     conditional: bool = field(default=False, help="model x given the data's context, a class or a vector")
 
     def check(self) -> list[str]:
-        found = []
-        sizes = {network.visible for network in (self.encoder, self.decoder)} - {None}
-        if len(sizes) > 1:
-            found.append(f"encoder and decoder have an image_shape of different sizes, {sizes}; give the same.")
+        found = check_images(self.encoder, self.decoder)
         if isinstance(self.prior, RealNVP | MAF):
             if self.prior.logit is not None:
                 found.append(f"prior.logit: got {self.prior.logit}, but latents are real numbers; leave it None.")
@@ -195,23 +200,6 @@ class VAE(ModelConfig):
         return found
 
     @property
-    def data_support(self) -> str:
-        """The values that p(x | z) is defined on."""
-        return self.likelihood.data_support
-
-    @property
-    def density(self) -> bool:
-        """Whether p(x | z) is a density of a scale without limit."""
-        return self.likelihood.data_support == "real" and not (
-            isinstance(self.likelihood, Gaussian) and self.likelihood.scale is not None
-        )
-
-    @property
-    def levels(self) -> int | None:
-        """L, where a unit of x takes the values k / (L - 1) alone."""
-        return self.likelihood.levels
-
-    @property
     def needs_context(self) -> bool:
         return self.conditional
 
@@ -221,13 +209,8 @@ class VAE(ModelConfig):
 
     def build(self, visible: int) -> LatentVariableModel:
         """The model of x with `visible` units; ConfigError for images of another size."""
-        if (self.encoder.visible or visible) != visible:
-            raise ConfigError(
-                f"encoder.image_shape: has {self.encoder.visible} values, but x has {visible}; give the shape of the "
-                "data's images."
-            )
         posterior: Any = self.posterior.module(self.latent)
-        encoder = self.encoder.encoder(posterior.width)
+        encoder = self.encoder.encoder(posterior.width, visible)
         decoder = self.decoder.decoder(visible, self.likelihood.outputs or 1)
         parts = encoder, decoder, self.likelihood, posterior, self.prior, self.conditional
         return _assemble(visible, self.latent, *parts)

@@ -6,6 +6,7 @@ from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.dreg import DReG, dreg
+from genjax_models.objectives.gumbel_softmax import GumbelSoftmax, gumbel_softmax
 from genjax_models.objectives.maximum_likelihood import MaximumLikelihood, maximum_likelihood
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
 from genjax_models.objectives.moment_matching import MomentMatching, moment_matching
@@ -28,6 +29,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "bidirectional": Bidirectional,
     "concrete": Concrete,
     "straight_through": StraightThrough,
+    "gumbel_softmax": GumbelSoftmax,
     "arm": ARM,
     "disarm": DisARM,
     "reinforce": Reinforce,
@@ -58,6 +60,7 @@ __all__ = [
     "Concrete",
     "DReG",
     "DisARM",
+    "GumbelSoftmax",
     "MaximumLikelihood",
     "MeanField",
     "MomentMatching",
@@ -78,6 +81,7 @@ __all__ = [
     "dreg",
     "elbo",
     "from_loss",
+    "gumbel_softmax",
     "iwae",
     "maximum_likelihood",
     "mean_field",

@@ -281,7 +281,7 @@ def test_rebuilt_models_trace_once(traces):
             lambda: gan(4, generator=Convolutional((2, 3))),
             r"image_shape: got \(2, 3\), which has 6 values, but x has 4",
         ),
-        (lambda: gan(4, critic=Convolutional((2, 3))), "critic.image_shape: has 6 values, but x has 4"),
+        (lambda: gan(4, critic=Convolutional((2, 3))), "which has 6 values, but x has 4"),
         (
             lambda: gan(4, generator=Convolutional((4,))),
             r"generator: image_shape: got \(4,\), expected \(height, width\)",
