@@ -33,6 +33,9 @@ def check_examples(batch: Batch) -> Batch:
 
 def _importance_weight(model, params, row, key) -> jax.Array:
     """log p(x, z) - log q(z | x) of z ~ q(z | x)."""
+    if model.propose_joint is not None:
+        _, log_q, log_p = model.propose_joint(params, key, row.x, row.context)
+        return total(log_p) - total(log_q)
     z, log_q = model.propose(params, key, row.x, row.context)
     return total(model.log_joint(params, z, row.x, row.context)) - total(log_q)
 

@@ -76,18 +76,34 @@ def propose(model: LatentVariableModel, params: Params, key: Key, batch: Batch, 
     return jax.vmap(example)(jax.random.split(key, batch.x.shape[0]), batch.x, batch.context)
 
 
-def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Batch) -> Joint:
-    """log p(x, z) by terms, leaves [B, K], of particles z with leaves [B, K, ...]."""
-    size, num_particles = jax.tree.leaves(z)[0].shape[:2]
+def _as_one_axis(function: Callable, given: Any, batch: Batch):
+    """function(given, example) of particles `given`, leaves [B, K, ...] in and out.
+
+    Batch and particles are one axis within: of two, the products for the weights' gradients would transpose their
+    operands, as large as all particles' visible units.
+    """
+    size, num_particles = jax.tree.leaves(given)[0].shape[:2]
 
     def flat(v):
         return v.reshape(size * num_particles, *v.shape[2:])
 
-    # Batch and particles are one axis here: of two, the products for the weights' gradients would transpose their
-    # operands, as large as all particles' visible units.
     rows = jax.tree.map(lambda v: flat(jnp.broadcast_to(v[:, None], (size, num_particles, *v.shape[1:]))), batch)
-    terms = jax.vmap(lambda z, row: model.log_joint(params, z, row.x, row.context))(jax.tree.map(flat, z), rows)
-    return jax.tree.map(lambda v: v.reshape(size, num_particles), terms)
+    found = jax.vmap(function)(jax.tree.map(flat, given), rows)
+    return jax.tree.map(lambda v: v.reshape(size, num_particles, *v.shape[1:]), found)
+
+
+def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Batch) -> Joint:
+    """log p(x, z) by terms, leaves [B, K], of particles z with leaves [B, K, ...]."""
+    return _as_one_axis(lambda z, row: model.log_joint(params, z, row.x, row.context), z, batch)
+
+
+def _propose_joint(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of the particles of `propose`."""
+    assert model.propose_joint is not None
+    function = functools.partial(model.propose_joint, params)
+    keys = jax.vmap(lambda k: jax.random.split(k, num_particles))(jax.random.split(key, batch.x.shape[0]))
+    _, log_q, log_p = _as_one_axis(lambda k, row: function(k, row.x, row.context), keys, batch)
+    return log_p, log_q
 
 
 def log_posterior(model: LatentVariableModel, params: Params, z: Latents, batch: Batch):
@@ -98,6 +114,8 @@ def log_posterior(model: LatentVariableModel, params: Params, z: Latents, batch:
 
 def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
     """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
+    if model.propose_joint is not None:
+        return _propose_joint(model, params, key, batch, num_particles)
     z, log_q = propose(model, params, key, batch, num_particles)
     return log_joint(model, params, z, batch), log_q
 

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "gan_step",
     "flow_step",
     "nade_step",
+    "draw_step",
     "cold_start",
     "evaluation_memory",
     "sweep_points",
