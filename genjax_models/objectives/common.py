@@ -48,7 +48,7 @@ def require_latent_variable_model(objective: str, model: Any) -> None:
     if not isinstance(model, LatentVariableModel):
         raise ModelError(
             f"{objective} needs a LatentVariableModel, got {getattr(model, 'name', '') or model!r}, "
-            f"which is a {type(model).__name__}."
+            f"of type {type(model).__name__}."
         )
 
 

@@ -59,7 +59,8 @@ def maximum_likelihood(model: LikelihoodModel) -> Objective:
     if not isinstance(model, LikelihoodModel):
         raise ModelError(
             f"maximum_likelihood needs a LikelihoodModel, got {getattr(model, 'name', '') or model!r}, which is a "
-            f"{type(model).__name__}. Use elbo, iwae or reweighted_wake_sleep for a model with latents."
+            f"{type(model).__name__}. Use elbo, iwae or reweighted_wake_sleep for a model with latents, adversarial or "
+            "moment_matching for a sampler."
         )
     return Objective(owns_nothing, MaximumLikelihoodLoss(model))
 
