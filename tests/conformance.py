@@ -17,6 +17,7 @@ from genjax_models.config import ModelConfig, ObjectiveConfig
 from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodModel, total
 from genjax_models.models import (
     DARN,
+    DRAW,
     FVSBN,
     GAN,
     IAF,
@@ -87,6 +88,10 @@ MODELS: dict[str, list[Small]] = {
     "hierarchical_vae": [
         Small(HierarchicalVAE(layers=(1, 1), hidden=(3, 2), depth=1), 2),
         Small(HierarchicalVAE(layers=(1, 1), hidden=(2, 3), depth=2, inference="ladder"), 2),
+    ],
+    "draw": [
+        Small(DRAW((2, 2), glimpses=2, latent=1, encoder_hidden=2, decoder_hidden=3, read=2, write=2), 4),
+        Small(DRAW((1, 3), glimpses=1, latent=1, encoder_hidden=3, decoder_hidden=2, read=None, write=1), 3),
     ],
     "sigmoid_belief_network": [
         Small(SigmoidBeliefNetwork(layers=(3,)), 3),

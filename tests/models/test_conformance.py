@@ -335,7 +335,9 @@ def test_init_is_deterministic(small, monkeypatch):
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, params, again)))
     other = small.config.build(small.visible).init(jax.random.key(1), jnp.zeros(small.visible), ())
     assert worst(params, other) > 1e-3
-    assert {"generative", "recognition"} <= set(params) <= {"generative", "recognition", "shared"}
+    apart = {"generative", "recognition"}
+    assert set(params) <= apart | {"shared"}
+    assert "shared" in params or apart <= set(params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
 
 
@@ -345,7 +347,8 @@ def test_rebuilt_models_are_equal(small):
     model, again = (small.config.build(small.visible) for _ in range(2))
     assert model == again
     assert hash(model) == hash(again)
-    assert model != small.config.build(small.visible + 1)
+    if small.config.least_visible < small.visible:  # no images of a certain size
+        assert model != small.config.build(small.visible + 1)
 
 
 @a_row_a_model
