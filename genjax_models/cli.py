@@ -155,6 +155,36 @@ def parser() -> argparse.ArgumentParser:
     estimators.add_argument("--data-dir", metavar="DIR", help=where)
     estimators.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
+    diagnosis = commands.add_parser(
+        "diagnose",
+        help="what a variational autoencoder's latents are used for, and what its samples lack",
+        description="Measure a run with real latents on test examples, and draw it: which latents are active, with the "
+        "KL of each; the codes of data beside the prior; rate and distortion; what refining q for each example gains; "
+        "and of images the power by frequency of samples and reconstructions, reconstructions, ways between two codes, "
+        "and one latent moved at a time. In the folder: diagnostics.json and the pictures.",
+    )
+    diagnosis.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    diagnosis.add_argument("--num", type=_positive, default=500, metavar="N", help="test examples (default: 500)")
+    folder = "the folder for figures and pictures (default: diagnostics)"
+    diagnosis.add_argument("--out", default="diagnostics", metavar="FOLDER", help=folder)
+    diagnosis.add_argument("--overwrite", action="store_true", help="replace what an earlier one left in the folder")
+    diagnosis.add_argument("--data-dir", metavar="DIR", help=where)
+    diagnosis.add_argument("--json", action="store_true", help="print JSON instead of a summary")
+
+    spectra = commands.add_parser(
+        "spectra",
+        help="blur of several runs' samples: their power over that of data, by frequency",
+        description="Draw the power of samples over that of test images, by frequency, for runs of any models on the "
+        "same images. Samples are draws of x; of models with latents also E[x | z], and reconstructions.",
+    )
+    spectra.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="folders that train or sweep made")
+    many = "test examples, and samples of each run (default: 1000)"
+    spectra.add_argument("--num", type=_positive, default=1000, metavar="N", help=many)
+    spectra.add_argument("--out", default="spectra.png", metavar="FILE.png", help="the picture (default: spectra.png)")
+    spectra.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+    spectra.add_argument("--data-dir", metavar="DIR", help=where)
+    spectra.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -500,6 +530,40 @@ def _estimators(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _diagnose(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.diagnosis import diagnose_run, summary
+
+    found = diagnose_run(
+        Path(arguments.run_dir),
+        Path(arguments.out),
+        num_examples=arguments.num,
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(json.dumps(found, indent=2) if arguments.json else summary(found))
+    _say(f"figures and pictures in {arguments.out}")
+    return 0
+
+
+def _spectra(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.diagnosis import compare_spectra, spectra_table
+
+    found = compare_spectra(
+        [Path(folder) for folder in arguments.run_dirs],
+        Path(arguments.out),
+        num=arguments.num,
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(json.dumps(found, indent=2) if arguments.json else spectra_table(found))
+    _say(f"picture in {arguments.out}")
+    return 0
+
+
 def catalogue() -> dict[str, list[dict]]:
     """Every model and objective with its capability, description and citation, and which objectives fit which model."""
     from genjax_models.errors import ModelError
@@ -570,6 +634,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "sample": _sample,
             "inpaint": _inpaint,
             "estimators": _estimators,
+            "diagnose": _diagnose,
+            "spectra": _spectra,
             "list": _list,
         }
         return commands[arguments.command](arguments)

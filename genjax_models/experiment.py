@@ -376,7 +376,12 @@ def _open_for(folder: Path, distribution: Distribution | None) -> Run:
     return run
 
 
-def _load_run_data(run: Run, data_dir: str | None) -> Dataset:
+def load_run_data(run: Run, data_dir: str | None) -> Dataset:
+    """The data of a run.
+
+    Raises:
+        UserError: data that are not there, or other than those that it was trained on.
+    """
     data, spec = load_data(run.config, data_dir)
     if spec != run.data:
         raise RunError(f"{run.folder} was trained on other data: {run.data} then, {spec} now.")
@@ -399,7 +404,7 @@ def evaluate_run(
         UserError: no run, no whole checkpoint, a model without p*, or data that is not there or other than the run's.
     """
     run = _open_for(Path(folder), distribution)
-    data = _load_run_data(run, data_dir)
+    data = load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
     tested = {
@@ -451,7 +456,7 @@ def sample_run(
     run, out = _open_for(Path(folder), distribution), Path(out)
     _check_picture(out, seed, overwrite)
     _, params, chosen = chosen_parameters(run, log)
-    contexts = None if run.data.context is None else _load_run_data(run, data_dir).test_context
+    contexts = None if run.data.context is None else load_run_data(run, data_dir).test_context
     _save_picture(out, sample_images(run, params, num, seed, contexts), run.data.image_shape)
     log(f"{num} samples of step {chosen.step} in {out}")
     return out
@@ -516,7 +521,7 @@ def inpaint_run(
     if shape is None:
         raise RunError(f"{folder}: its data are no images; give the data an image_shape (Arrays(image_shape=(8, 8))).")
     hidden_pixels(hide, shape, 1, seed)  # explains a wrong word before the data are read
-    x = evaluation_subset(_load_run_data(run, data_dir).test, num).astype(np.float32)
+    x = evaluation_subset(load_run_data(run, data_dir).test, num).astype(np.float32)
     hidden = hidden_pixels(hide, shape, len(x), seed)
     if not exact:
         require_binary_where_seen(x, hidden)

@@ -15,7 +15,7 @@ import numpy as np
 from genjax_models import checkpoints
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
-from genjax_models.data import Dataset, Gaussians, examples
+from genjax_models.data import Dataset, Gaussians, PlantedDigits, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
     LogMarginal,
@@ -33,6 +33,7 @@ from genjax_models.evaluation import (
     nearest,
     objective_metrics,
     parzen_log_likelihood,
+    response,
     sample_p_star,
     squared_error,
     two_sample_test,
@@ -261,7 +262,7 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     return state, evaluated_parameters(state), chosen
 
 
-LOG_Z, LOG_P_STAR, COMPLETIONS = (2**32 - i for i in (1, 2, 3))  # streams beyond the samples' seeds
+LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS = (2**32 - i for i in range(1, 6))  # streams beyond samples' seeds
 PARZEN = 2**31  # a seed of samples that no command takes
 
 
@@ -328,6 +329,7 @@ def test_figures(run: Run, params: Params, data: Dataset, bounds: Any, estimate:
         "test_nll_mean_estimator_error": number(np.mean(np.asarray(estimate.standard_error))),
         **test_p_star(run, params, data.test, num_samples),
         **test_codes(run, params, data),
+        **test_planted(run, params),
         **other_units(run, params, data, nll),
         "test_examples": len(bounds),
         "units": "nats per example",
@@ -376,6 +378,23 @@ def views(run: Run, params: Params, data: Dataset, num: int) -> np.ndarray | Non
     made = sample_images(run, params, num, contexts=data.test_context)
     blended = _blend(data, rows)
     return np.stack([data.test[rows], made, blended], axis=1)
+
+
+@functools.partial(jax.jit, static_argnames="visible")
+def _response(config: Config, params: Params, key, without, planted, visible: int) -> jax.Array:
+    return response(config.model.build(visible), params, key, without, planted)
+
+
+def test_planted(run: Run, params: Params) -> dict:
+    """The share of a planted square that reconstructions follow; nothing unless squares were planted in the data, and
+    the model has reconstructions."""
+    source, model = run.config.data, run.config.model.build(run.data.visible)
+    if not isinstance(source, PlantedDigits) or not isinstance(model, LatentVariableModel) or model.decode is None:
+        return {}
+    key = evaluation_key(run.config.seed, PLANTED)
+    followed = _response(program_config(run.config), params, key, *source.pairs(), visible=run.data.visible)
+    mean, error = mean_and_error(followed)
+    return {"test_response_to_planted": mean, "test_response_to_planted_standard_error": error}
 
 
 def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict:

@@ -23,14 +23,15 @@ from genjax_models.sweep_report import (
 )
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, columns: int = 1, rows: int = 1, share: bool = True) -> tuple[Any, Any]:
+    """A figure so many inches wide and high, and its panels, which share their axes or do not."""
     # The object interface: no backend is chosen for a caller who plots too, and no window opens.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns, sharex=True, sharey=True)
+    return figure, figure.subplots(rows, columns, sharex=share, sharey=share)
 
 
 def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None) -> np.ndarray:
@@ -69,7 +70,7 @@ def save_images(path: Path, x: np.ndarray, image_shape: tuple[int, ...] | None, 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Write a PNG of the metric that rows have as train_METRIC, and its validation, against the step."""
-    figure, axes = _figure(6.4, 4)
+    figure, axes = new_figure(6.4, 4)
     steps = [row["step"] for row in rows]
     metric = next((name for row in rows for name in row if name.startswith("train_")), "train_bound")[6:]
     for label in ("train", "validation"):
@@ -144,7 +145,7 @@ def save_estimators(
     steps = sorted({row["step"] for row in rows})
     if len(steps) > columns:
         steps = [steps[round(i)] for i in np.linspace(0, len(steps) - 1, columns)]
-    figure, axes = _figure(1.2 + 4.2 * len(steps), 4.8, len(steps))
+    figure, axes = new_figure(1.2 + 4.2 * len(steps), 4.8, len(steps))
     panels = []
     for step, panel in zip(steps, np.atleast_1d(axes), strict=True):
         shown = [r for r in rows if r["step"] == step and (r["variance"].get(group) or 0) > 0]
@@ -268,7 +269,7 @@ def _seeds(members: Sequence[Member], metric: str, sight: tuple[float, float]) -
     """The metric of every seed, with its mean and the error of that."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, panel = _figure(6.4, 4)
+    figure, panel = new_figure(6.4, 4)
     for setting in summarize(members, [metric]):
         for i, member in enumerate(setting.members):
             one = setting._replace(members=(member,))
@@ -318,7 +319,7 @@ def _lines(
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(names))) if rows.numeric else colormaps["tab10"](range(10))
     style = "o-" if x.numeric or len(names) > 1 else "o"
     width = 4.6 if across is none else 3.4
-    figure, panels = _figure(1.4 + width * len(across.values) + 0.08 * max(map(len, names)), 4.4, len(across.values))
+    figure, panels = new_figure(1.4 + width * len(across.values) + 0.08 * max(map(len, names)), 4.4, len(across.values))
     for panel, third, title in zip(np.atleast_1d(panels), across.places(), across.texts(), strict=True):
         for i, (second, name) in enumerate(zip(rows.places(), names, strict=True)):
             own = [s for s in settings if (rows.at(s.overrides), across.at(s.overrides)) == (second, third)]
@@ -353,7 +354,7 @@ def _parallel(settings: Sequence[Setting], scales: Sequence[_Scale], metric: str
     colours = ScalarMappable(norm, colormaps["viridis" if lower_is_better(metric) else "viridis_r"])  # the best is dark
     ticks = [scale.ticks(lambda _: 0.06) for scale in scales]
     longest = max(len(text) for _, texts in ticks for text in texts)
-    figure, panel = _figure(2.4 + max(1.5, 0.5 + 0.065 * longest) * len(scales), 4.6)
+    figure, panel = new_figure(2.4 + max(1.5, 0.5 + 0.065 * longest) * len(scales), 4.6)
 
     def level(scale: _Scale, place: float) -> float:
         return edge + (1 - 2 * edge) * scale.share(place)

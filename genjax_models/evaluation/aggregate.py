@@ -24,40 +24,48 @@ class AggregatePosterior(NamedTuple):
     mmd_squared: Scalar  # between the draws, without bias
 
 
-def _draw(model, block, params, key, batch):
-    def example(key, row):
+def _log_mean(rows: jax.Array) -> jax.Array:
+    return jax.nn.logsumexp(rows, axis=0) - np.log(len(rows))
+
+
+def _aggregate(model, block, params, key, batch) -> tuple[AggregatePosterior, jax.Array]:
+    """The result; and log p(z) of the first draw under the first and the second x, [2], which should be the same."""
+
+    def draw(key, row):
         of_q, of_p = jax.random.split(key)
         z, _ = model.propose(params, of_q, row.x, row.context)
         return z, model.sample_joint(params, of_p, row.context)[0]
 
-    return in_blocks(example, key, batch, block)
-
-
-def _log_posteriors(model, block, params, z, batch):
-    """log q(z_m | x_n), [N, M]."""
-
-    def example(_, row):
+    def log_posteriors(_, row):
         return jax.vmap(lambda z: total(model.log_posterior(params, z, row.x, row.context)))(z)
 
-    return in_blocks(example, jax.random.key(0), batch, block)
+    def log_prior(z, x, c):
+        return total(model.log_joint(params, z, x, c).prior)
+
+    def log_priors(_, row):
+        return jax.vmap(lambda z: log_prior(z, row.x, row.context))(z)
+
+    z, z_prior = in_blocks(draw, key, batch, block)
+    each = in_blocks(log_posteriors, key, batch, block)  # log q(z_m | x_n), [N, M]
+    # Without contexts one row serves: p(z) does not know x.
+    given = batch if jax.tree.leaves(batch.context) else batch._replace(x=batch.x[:1])
+    log_q, log_p = _log_mean(each), _log_mean(in_blocks(log_priors, key, given, block))
+    first, context = jax.tree.map(lambda v: v[0], (z, batch.context))
+    number = batch.x.shape[0]
+    flat, flat_prior = (
+        jnp.concatenate([v.reshape(number, -1) for v in jax.tree.leaves(tree)], axis=1) for tree in (z, z_prior)
+    )
+    found = AggregatePosterior(
+        z,
+        z_prior,
+        kl=jnp.mean(log_q - log_p),
+        mutual_information=jnp.mean(jnp.diagonal(each) - log_q),
+        mmd_squared=mmd_squared(flat, flat_prior, (median_bandwidth(flat_prior, most=500),)),  # type: ignore[arg-type]
+    )
+    return found, jnp.stack([log_prior(first, x, context) for x in batch.x[:2]])
 
 
-def _log_priors(model, block, params, z, batch):
-    """log p(z_m | c_n), [N, M]."""
-
-    def example(_, row):
-        return jax.vmap(lambda z: total(model.log_joint(params, z, row.x, row.context).prior))(z)
-
-    return in_blocks(example, jax.random.key(0), batch, block)
-
-
-_run_draw, _run_log_posteriors, _run_log_priors = (
-    compiled(function, static=2) for function in (_draw, _log_posteriors, _log_priors)
-)
-
-
-def _log_mean(rows: Any) -> jax.Array:
-    return jax.nn.logsumexp(rows, axis=0) - np.log(len(rows))
+_run = compiled(_aggregate, static=2)
 
 
 def aggregate_posterior(
@@ -95,31 +103,12 @@ def aggregate_posterior(
     require_real_latents("aggregate_posterior", model)
     require_count("aggregate_posterior: block", block)
     batch = check_examples(as_batch(x))
-    number = batch.x.shape[0]
-    if number < 2:
+    if batch.x.shape[0] < 2:
         raise DataError("aggregate_posterior: got 1 example, expected at least 2.")
-    z, z_prior = _run_draw(model, block, params, key, batch)
-    few = batch._replace(context=jax.tree.map(lambda v: jnp.stack([v[0]] * 2), batch.context), x=batch.x[:2])
-    first, second = _run_log_priors(model, block, params, jax.tree.map(lambda v: v[:2], z), few)
-    if not np.allclose(first, second, rtol=1e-4, atol=1e-4):
+    found, log_prior = _run(model, block, params, key, batch)
+    if not np.allclose(log_prior[0], log_prior[1], rtol=1e-4, atol=1e-4):
         raise ModelError(
             f"aggregate_posterior compares q(z) with one prior p(z), but that of {model.name} is given x; use a model "
             "whose latents come before x."
         )
-    each = _run_log_posteriors(model, block, params, z, batch)
-    contexts = jax.tree.leaves(batch.context)
-    log_prior = _log_mean(
-        _run_log_priors(model, block, params, z, batch if contexts else batch._replace(x=batch.x[:1]))
-    )
-    log_q = _log_mean(each)
-    flat, flat_prior = (
-        jnp.concatenate([v.reshape(number, -1) for v in jax.tree.leaves(tree)], axis=1) for tree in (z, z_prior)
-    )
-    bandwidth = float(median_bandwidth(flat_prior, most=500))
-    return AggregatePosterior(
-        z,
-        z_prior,
-        kl=jnp.mean(log_q - log_prior),
-        mutual_information=jnp.mean(jnp.diagonal(each) - log_q),
-        mmd_squared=mmd_squared(flat, flat_prior, (bandwidth,)),
-    )
+    return found

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch
 from genjax_models.errors import ConfigError, DataError, ModelError
@@ -118,11 +119,10 @@ def interpolate_codes(
     require_sizes("interpolate_codes", num=num)
     if num < 2:
         raise ConfigError(f"interpolate_codes: num: got {num}, expected at least 2, the two ends.")
-    t = jnp.linspace(0, 1, num)
+    t = np.linspace(0, 1, num, dtype=jnp.result_type(float))
 
     def blend(a, b):
-        a, b = jnp.asarray(a), jnp.asarray(b)
-        return jax.vmap(lambda t: (1 - t) * a + t * b)(t)
+        return np.multiply.outer(1 - t, np.asarray(a)) + np.multiply.outer(t, np.asarray(b))
 
     return _run_decode(model, params, jax.tree.map(blend, start, end), jax.tree.map(blend, *contexts))
 
@@ -152,12 +152,11 @@ def traverse(
             f"traverse: got latent {index} of group {group}, but the latents are of shapes "
             f"{', '.join(str(jnp.shape(leaf)) for leaf in leaves)}."
         )
-    values = jnp.asarray(values, jnp.result_type(float))
+    values = np.asarray(values, jnp.result_type(float))
 
     def repeat(leaf):
-        return jnp.broadcast_to(jnp.asarray(leaf), (len(values), *jnp.shape(leaf)))
+        return np.repeat(np.asarray(leaf)[None], len(values), axis=0)
 
     moved = [repeat(leaf) for leaf in leaves]
-    flat = moved[group].reshape(len(values), -1).at[:, index].set(values)
-    moved[group] = flat.reshape(moved[group].shape)
+    moved[group].reshape(len(values), -1)[:, index] = values
     return _run_decode(model, params, jax.tree.unflatten(structure, moved), jax.tree.map(repeat, context))
