@@ -484,7 +484,8 @@ def compare_spectra(
         log: hears what happens, line by line.
 
     Returns:
-        {"runs": {folder: {"frequency", "power_of_data", "ratio", "ratio_standard_error"}}}, the last two by kind.
+        {"runs": {name: {"frequency", "power_of_data", "ratio", "ratio_standard_error"}}}, the last two by kind; a run
+        is named by its folder, with the path where two folders have one name.
 
     Raises:
         UserError: no run, no whole checkpoint, data other than a run's or that are no images or of other shapes, or a
@@ -503,14 +504,17 @@ def compare_spectra(
         raise RunError(f"the runs are of images of different shapes: {listed}; give runs on the same images.")
     if len({run.data.checksum for run in runs}) > 1:
         log("the runs are on different data; each is compared with its own.")
+    names = [run.folder.name for run in runs]
+    names = names if len(set(names)) == len(names) else list(shapes)
     spectra, ratios, found = {}, {}, {}
-    for run in runs:
+    for run, name in zip(runs, names, strict=True):
         opened = _open(run, run.config.model.build(run.data.visible), num, data_dir, log)
-        name, images = str(run.folder), _images(opened, evaluation_key(run.config.seed, DIAGNOSIS))
-        spectra[name], ratios[name], found[name] = _image_spectra(images, np.asarray(opened.batch.x), shapes[name])
+        images = _images(opened, evaluation_key(run.config.seed, DIAGNOSIS))
+        shape = _require_images(run)
+        spectra[name], ratios[name], found[name] = _image_spectra(images, np.asarray(opened.batch.x), shape)
         log(f"{name}: spectra of {len(images[DRAWS])} samples of step {opened.step}")
     try:
-        plots.save_spectra(out, spectra, ratios, f"power by frequency of {num} test examples and samples")
+        plots.save_spectra(out, spectra, ratios, "power by frequency, of test examples and as many samples")
     except OSError as error:
         raise UserError(f"{out} cannot be written ({os.strerror(error.errno or 0)}); give another --out.") from None
     return {"runs": found}

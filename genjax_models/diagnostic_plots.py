@@ -132,7 +132,9 @@ def save_aggregate_posterior(
         right.set_xticks(at, [name(v, groups) for v in shown], fontsize=7, rotation=90 if len(shown) > 20 else 0)
     right.set(xlabel="latent, in the same order", ylabel="mean ± standard deviation")
     right.grid(alpha=0.3, axis="y")
-    right.legend(fontsize=8)
+    low_end, high_end = right.get_ylim()
+    right.set_ylim(low_end, high_end + 0.15 * (high_end - low_end))
+    right.legend(fontsize=8, loc="upper center", ncols=2)
     _save(path, figure, title)
 
 
@@ -195,18 +197,32 @@ def save_spectra(
         ratios: those of the kinds that are no data.
         title: above it.
     """
+    from matplotlib.lines import Line2D
+
     figure, (left, right) = new_figure(11, 4.6, 2, share=False)
-    styles = {"data": ":", "draws of x": "-", "means E[x|z]": "--", "reconstructions E[x|z]": "-."}
-    for i, run in enumerate(spectra):
-        for kind, (frequency, power, error) in spectra[run].items():
-            colour = "0.2" if kind == "data" and len(spectra) == 1 else f"C{i}"
-            label = kind if len(spectra) == 1 else f"{run}: {kind}"
-            look = {"color": colour, "linestyle": styles.get(kind, "-")}
-            left.plot(frequency, power, label=label, **look)
+    styles: dict[str, Any] = {"data": ":", "draws of x": "-", "means E[x|z]": "--", "reconstructions E[x|z]": "-."}
+    data = [kinds["data"].power for kinds in spectra.values() if "data" in kinds]
+    same = all(np.array_equal(power, data[0]) for power in data)
+    for i, (run, kinds) in enumerate(spectra.items()):
+        for kind, (frequency, power, _) in kinds.items():
+            look = {"color": "0.2" if kind == "data" and same else f"C{i}", "linestyle": styles.get(kind, "-")}
+            left.plot(frequency, power, **look)
             if kind in ratios[run]:
                 frequency, ratio, error = ratios[run][kind]
-                right.plot(frequency, ratio, label=label, **look)
-                right.fill_between(frequency, ratio - error, ratio + error, color=colour, alpha=0.15, linewidth=0)
+                right.plot(frequency, ratio, **look)
+                right.fill_between(
+                    frequency, ratio - error, ratio + error, color=look["color"], alpha=0.15, linewidth=0
+                )
+    shown_kinds = list(dict.fromkeys(kind for kinds in spectra.values() for kind in kinds))
+    grey = [Line2D([], [], color="0.2", linestyle=styles.get(kind, "-")) for kind in shown_kinds]
+    left.legend(grey, shown_kinds, fontsize=8)
+    if len(spectra) > 1:
+        names = [name if len(name) <= 70 else f"{name[:67]}..." for name in spectra]
+        colours = [Line2D([], [], color=f"C{i}") for i in range(len(names))]
+        columns = max(1, min(len(names), 160 // (max(map(len, names)) + 8)))
+        legend = figure.legend(colours, names, loc="outside lower center", fontsize=8, ncols=columns)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     right.axhline(1, color="0.2", linewidth=0.8)
     left.set(xlabel="frequency (cycles a pixel)", ylabel="power", yscale="log")
     right.set(xlabel="frequency (cycles a pixel)", ylabel="power over that of data, ± standard error")
@@ -218,8 +234,6 @@ def save_spectra(
         right.set_ylim(bottom=0)
     for panel in (left, right):
         panel.grid(alpha=0.3)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", fontsize=8, ncols=min(4, len(labels)))
     _save(path, figure, title)
 
 

@@ -40,6 +40,7 @@ from genjax_models.tables import types
 
 FORMAT = 1
 SWEEP = "sweep.json"
+COMPARED_BY = ("test_response_to_planted", "test_nll", "test_mmd_squared")  # the first that members have
 
 
 def sweep_run(
@@ -211,7 +212,7 @@ def write_reports(run: SweepRun) -> None:
     from genjax_models import plots
 
     rows = [m.row() for m in run.members]
-    tested = (n for n in ("test_nll", "test_mmd_squared") if any(n in row.metrics for row in rows))
+    tested = (n for n in COMPARED_BY if any(n in row.metrics for row in rows))
     metric = next(tested, run.metric)
     others = [name for name in ("test_bound", run.metric) if name != metric and any(name in r.metrics for r in rows)]
     # Where nothing came to an evaluation no member has the metric.

@@ -418,6 +418,7 @@ def figures(result: dict) -> dict[str, float | None]:
         "test_squared_error",
         "test_bits_per_dim",
         "test_nll_in_logit_space",
+        "test_response_to_planted",
         "test_mmd_squared",
         "test_parzen_log_likelihood",
     )
