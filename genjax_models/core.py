@@ -83,6 +83,8 @@ class LatentVariableModel(NamedTuple):
     layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
     # (params, x, c) -> `kl` by the latents of each group, arrays as z; where q and p are products over them.
     kl_by_dimension: Callable[..., tuple[jax.Array, ...]] | None = None
+    # (params, key, x, c) -> z of `propose` and the terms of `kl_by_dimension`, or of `kl` without that; one pass of q.
+    propose_with_kl: Callable[..., tuple[Latents, tuple[jax.Array, ...]]] | None = None
     # One-hot latents. (params, x, c) -> the logits of their classes under q, as z; where its latents are independent.
     class_logits: Callable[..., Latents] | None = None
     # (params, x, c) -> (mean, standard deviation) of every latent under q, each as z.

@@ -153,13 +153,22 @@ def record_draws(build: Callable, model: LatentVariableModel, params, key, x, ow
         jax.debug.callback(lambda k: dreams.append(np.array(k)), jax.random.key_data(key))
         return zeros(model.sample_joint, params, key, c)
 
-    loss = build(model._replace(propose=propose, sample_joint=sample_joint)).loss
+    loss = build(drawing(model, propose)._replace(sample_joint=sample_joint)).loss
     quick_jit(lambda params: loss(Trainable(params, own), state, key, x, 0)[0])(params).block_until_ready()
     jax.effects_barrier()
     keys = [k for k, _ in particles]
     distinct = {tuple(k) for k in keys + dreams}
     assert len(distinct) == len(keys) + len(dreams), "two draws share a key, so they are not independent"
     return Draws(np.array(keys), np.array([x for _, x in particles]), np.array(dreams))
+
+
+def drawing(model: LatentVariableModel, propose: Callable) -> LatentVariableModel:
+    """The model with another `propose`, also where z is wanted with the KL."""
+
+    def propose_with_kl(params, key, x, c):
+        return propose(params, key, x, c)[0], model.kl(params, x, c)
+
+    return model._replace(propose=propose, propose_with_kl=model.propose_with_kl and propose_with_kl)
 
 
 def prescribe(model: LatentVariableModel, draws: Draws, propose: Callable, particles, dreams) -> LatentVariableModel:
@@ -177,10 +186,10 @@ def prescribe(model: LatentVariableModel, draws: Draws, propose: Callable, parti
         index = jnp.argmax(jnp.all(keys == jax.random.key_data(key), axis=-1))
         return jax.tree.map(lambda v: jnp.asarray(v)[index], table)
 
-    return model._replace(
-        propose=lambda params, key, x, c: propose(params, row(particles, draws.particles, key), x, c),
-        sample_joint=lambda params, key, c: row(dreams, draws.dreams, key),
-    )
+    def drawn(params, key, x, c):
+        return propose(params, row(particles, draws.particles, key), x, c)
+
+    return drawing(model, drawn)._replace(sample_joint=lambda params, key, c: row(dreams, draws.dreams, key))
 
 
 class Outcomes(NamedTuple):

@@ -66,7 +66,8 @@ class _VAEModule(nn.Module):
     def lacks(self) -> tuple[str, ...]:
         closed_form = getattr(self._q.posterior, "closed_form", ())
         closed_form = closed_form if self.standard else set(closed_form) - {"kl", "kl_by_dimension"}
-        return tuple({"kl", "kl_by_dimension", "posterior_moments"} - set(closed_form))
+        missing = {"kl", "kl_by_dimension", "posterior_moments"} - set(closed_form)
+        return (*missing, "propose_with_kl") if "kl" in missing else tuple(missing)
 
     @property
     def _q(self) -> Encoder:
@@ -106,6 +107,12 @@ class _VAEModule(nn.Module):
 
     def kl_by_dimension(self, x, c=()):
         return (self._q(x, self._given(c)).kl_to_standard_by_dimension(),)
+
+    def propose_with_kl(self, key, x, c=()):
+        law = self._q(x, self._given(c))
+        by_dimension = "kl_by_dimension" not in self.lacks
+        kl = law.kl_to_standard_by_dimension() if by_dimension else law.kl_to_standard()
+        return law.sample_and_log_prob(key)[0], (kl,)
 
     def posterior_moments(self, x, c=()):
         return self._q(x, self._given(c)).moments()

@@ -92,6 +92,17 @@ def _as_one_axis(function: Callable, given: Any, batch: Batch):
     return jax.tree.map(lambda v: v.reshape(size, num_particles, *v.shape[1:]), found)
 
 
+def propose_with_kl(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+    """The z of `propose` and the KL's terms, leaves [B, ...]: of two passes of q, both would be differentiated."""
+    assert model.propose_with_kl is not None
+    one = functools.partial(model.propose_with_kl, params)
+
+    def example(key, x, c):
+        return jax.vmap(lambda k: one(k, x, c), out_axes=(0, None))(jax.random.split(key, num_particles))
+
+    return jax.vmap(example)(jax.random.split(key, batch.x.shape[0]), batch.x, batch.context)
+
+
 def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Batch) -> Joint:
     """log p(x, z) by terms, leaves [B, K], of particles z with leaves [B, K, ...]."""
     return _as_one_axis(lambda z, row: model.log_joint(params, z, row.x, row.context), z, batch)

@@ -11,9 +11,11 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.common import (
+    log_joint,
     loss_of,
     moving_particles,
     owns_nothing,
+    propose_with_kl,
     require_reparameterized,
 )
 from genjax_models.objectives.particles import importance_weighted_bound
@@ -34,12 +36,17 @@ class ELBOLoss:
     def __call__(self, trainable, state, key, batch, step):
         beta = value_at(self.beta, step)
         params, batch = trainable.model, as_batch(batch)
-        log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles)
-        if self.closed_form:
-            assert self.model.kl is not None
-            kl = total(jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context))
+        if self.closed_form and self.model.propose_with_kl is not None:
+            z, terms = propose_with_kl(self.model, params, key, batch, self.num_particles)
+            log_p = log_joint(self.model, params, z, batch)
+            kl = total([jnp.sum(v, axis=tuple(range(1, v.ndim))) for v in terms])
         else:
-            kl = total(log_q) - total(log_p.prior)
+            log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles)
+            if self.closed_form:
+                assert self.model.kl is not None
+                kl = total(jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context))
+            else:
+                kl = total(log_q) - total(log_p.prior)
         metrics = {"likelihood": jnp.mean(log_p.likelihood), "kl": jnp.mean(kl)}
         bound = metrics["likelihood"] - metrics["kl"]
         surrogate = metrics["likelihood"] - beta * metrics["kl"]

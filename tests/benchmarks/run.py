@@ -16,6 +16,8 @@ from timing import Row
 BENCHMARKS = (
     "iwae_step",
     "iwae_numpyro",
+    "vae_step",
+    "vae_peers",
     "rws_step",
     "rws_pyro",
     "vimco_step",
@@ -47,7 +49,7 @@ def _verdict(row: Row) -> str:
 
 def versions() -> dict[str, str]:
     """What the figures depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "torch", "flowjax")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "pythae", "torch", "flowjax")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 

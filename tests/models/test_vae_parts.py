@@ -78,6 +78,9 @@ def test_posteriors(x64, posterior):
         mean = density @ PLANE.points
         moments = mean, np.sqrt(density @ (PLANE.points - mean) ** 2)
         assert worst(model.posterior_moments(params, X, ()), moments) < 1e-9
+        z, terms = model.propose_with_kl(params, jax.random.key(9), X, ())
+        terms_apart = model.kl(params, X, ()) if model.kl_by_dimension is None else model.kl_by_dimension(params, X, ())
+        assert worst((z, terms), (model.propose(params, jax.random.key(9), X, ())[0], terms_apart)) < 1e-12
     if model.kl_by_dimension is not None:
         assert abs(total(model.kl_by_dimension(params, X, ())[0].sum()) - total(model.kl(params, X, ()))) < 1e-12
 

@@ -10,6 +10,7 @@ import optax
 import pytest
 from toys import (
     decoder,
+    drawing,
     gaussian_bound,
     gaussian_likelihood_and_kl,
     gaussian_log_marginal,
@@ -193,7 +194,7 @@ def draws_held_fixed(monkeypatch):
             z = jax.lax.stop_gradient(model.propose(params, key, x, c)[0])
             return z, model.log_posterior(params, z, x, c)
 
-        return model._replace(propose=propose)
+        return drawing(model, propose)
 
     return mutate
 
