@@ -96,6 +96,14 @@ class LatentVariableModel(NamedTuple):
     canvases: Callable[..., jax.Array] | None = None
     # (params, z, c) -> [T, 4], where each step draws: top, left, bottom, right in pixels from the image's corner.
     windows: Callable[..., jax.Array] | None = None
+    # Sequences of steps of that many units, x [T * F], with masks [T] as contexts.
+    frame: int | None = None
+    # (params, key, x, steps, c) -> x with what follows its first `steps` drawn: q filters those, and p goes on.
+    continue_from: Callable[..., X] | None = None
+    # (params) -> the state before the first step, and (params, key, state, x_t [F]) -> the state after z_t ~ q and
+    # log p(x_t, z_t | state) - log q(z_t | x_t, state); with keys fold_in(key, t) z is that of `propose` by `key`.
+    filter_start: Callable[..., Any] | None = None
+    filter_step: Callable[..., tuple[Any, Scalar]] | None = None
 
 
 class LikelihoodModel(NamedTuple):
@@ -121,6 +129,8 @@ class LikelihoodModel(NamedTuple):
     levels: int | None = None  # L, where a unit takes the values k / (L - 1) alone
     # Orders of the units, in each of which `complete` needs the seen ones first; None where any may be seen.
     completion_orders: tuple[tuple[int, ...], ...] | None = None
+    frame: int | None = None  # of sequences, as for latent variable models
+    continue_from: Callable[..., X] | None = None  # (params, key, x, steps, c) -> x with the steps after those drawn
 
 
 class ImplicitModel(NamedTuple):

@@ -36,9 +36,11 @@ from genjax_models.models import (
     NeuralSplineFlow,
     PixelCNN,
     RealNVP,
+    RecurrentLikelihood,
     SigmoidBeliefNetwork,
     SupervisedGenerator,
     UnlayeredBeliefNetwork,
+    VariationalRNN,
 )
 from genjax_models.models.networks import MLP, Convolutional
 from genjax_models.models.units import Gaussian
@@ -52,6 +54,7 @@ from genjax_models.objectives import (
     VIMCO,
     Adversarial,
     Bidirectional,
+    Combination,
     Concrete,
     DisARM,
     DReG,
@@ -61,8 +64,11 @@ from genjax_models.objectives import (
     MomentMatching,
     MuProp,
     Part,
+    PartiallyImportanceWeighted,
     Reinforce,
+    Renyi,
     ReweightedWakeSleep,
+    StickingTheLanding,
     StraightThrough,
     Sum,
     Thermodynamic,
@@ -93,6 +99,7 @@ MODELS: dict[str, list[Small]] = {
         Small(DRAW((2, 2), glimpses=2, latent=1, encoder_hidden=2, decoder_hidden=3, read=2, write=2), 4),
         Small(DRAW((1, 3), glimpses=1, latent=1, encoder_hidden=3, decoder_hidden=2, read=None, write=1), 3),
     ],
+    "variational_rnn": [Small(VariationalRNN(latent=1, hidden=2, features=2, cell="lstm", activation="tanh"), 2)],
     "sigmoid_belief_network": [
         Small(SigmoidBeliefNetwork(layers=(3,)), 3),
         Small(SigmoidBeliefNetwork(layers=(2, 1, 2)), 2),
@@ -179,11 +186,12 @@ CONTINUOUS_MODELS: dict[str, list[Small]] = {
     ],
 }
 
-# Trained by random members, given codes, or with one-hot latents: tests/models/test_ensembles.py,
-# test_supervised_generator.py and test_categorical_vae.py.
+# Trained by random members, given codes, with one-hot latents, or of sequences: tests/models/test_ensembles.py,
+# test_supervised_generator.py, test_categorical_vae.py and test_sequences.py.
 OTHER_MODELS: dict[str, list[Small]] = {
     "categorical_vae": [Small(CategoricalVAE(latent=2, classes=3), 2)],
     "deep_nade": [Small(DeepNADE(hidden=(5,)), 4)],
+    "recurrent_likelihood": [Small(RecurrentLikelihood(frame=2, hidden=3, features=2), 4)],
     "supervised_generator": [Small(SupervisedGenerator(image_shape=(2, 2), hidden=(3,), channels=(3,)), 4)],
 }
 
@@ -217,9 +225,13 @@ IMPLICIT_MODELS: dict[str, list[Small]] = {
 }
 
 OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
-    "elbo": [ELBO(num_particles=2, beta=Linear())],
+    "elbo": [ELBO(num_particles=2, beta=Linear()), ELBO(free_bits=0.5)],
     "iwae": [IWAE(num_particles=2)],
-    "dreg": [DReG(num_particles=2)],
+    "dreg": [DReG(num_particles=2), DReG(num_particles=2, update="reweighted_wake")],
+    "sticking_the_landing": [StickingTheLanding(num_particles=2)],
+    "renyi": [Renyi(num_particles=2, alpha=Linear())],
+    "combination": [Combination(num_particles=2)],
+    "partially_importance_weighted": [PartiallyImportanceWeighted(num_particles=4, num_groups=2)],
     "wake_sleep": [WakeSleep()],
     "reweighted_wake_sleep": [ReweightedWakeSleep(num_particles=2, sleep=Linear())],
     "bidirectional": [Bidirectional(num_particles=2)],
@@ -258,6 +270,10 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     ELBO: lambda model: model.reparameterized,
     IWAE: lambda model: model.reparameterized,
     DReG: lambda model: model.reparameterized,
+    StickingTheLanding: lambda model: model.reparameterized,
+    Renyi: lambda model: model.reparameterized,
+    Combination: lambda model: model.reparameterized,
+    PartiallyImportanceWeighted: lambda model: model.reparameterized,
     ARM: lambda model: model.sample_from_uniforms is not None,
     DisARM: lambda model: model.sample_from_uniforms is not None,
     MuProp: lambda model: model.factorial_posterior,

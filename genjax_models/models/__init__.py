@@ -22,17 +22,20 @@ from genjax_models.models.inverse_transform import (
 from genjax_models.models.made import MADE, made
 from genjax_models.models.moment_matching import MomentMatchingGenerator, moment_matching_generator
 from genjax_models.models.pixel_cnn import PixelCNN, pixel_cnn
+from genjax_models.models.recurrent_likelihood import RecurrentLikelihood, recurrent_likelihood
 from genjax_models.models.sigmoid_belief_network import SigmoidBeliefNetwork, sigmoid_belief_network
 from genjax_models.models.supervised_generator import SupervisedGenerator, supervised_generator
 from genjax_models.models.universality import universal_sigmoid_belief_network, visible_distribution
 from genjax_models.models.unlayered_belief_network import UnlayeredBeliefNetwork, unlayered_belief_network
 from genjax_models.models.vae import VAE, vae, vae_of_modules
+from genjax_models.models.variational_rnn import VariationalRNN, variational_rnn
 
 MODELS: dict[str, type[ModelConfig]] = {
     "vae": VAE,
     "hierarchical_vae": HierarchicalVAE,
     "categorical_vae": CategoricalVAE,
     "draw": DRAW,
+    "variational_rnn": VariationalRNN,
     "sigmoid_belief_network": SigmoidBeliefNetwork,
     "helmholtz_machine": HelmholtzMachine,
     "darn": DARN,
@@ -42,6 +45,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     "made": MADE,
     "deep_nade": DeepNADE,
     "pixel_cnn": PixelCNN,
+    "recurrent_likelihood": RecurrentLikelihood,
     "affine_generator": AffineGenerator,
     "inverse_transform_generator": InverseTransformGenerator,
     "nice": NICE,
@@ -77,9 +81,11 @@ __all__ = [
     "NeuralSplineFlow",
     "PixelCNN",
     "RealNVP",
+    "RecurrentLikelihood",
     "SigmoidBeliefNetwork",
     "SupervisedGenerator",
     "UnlayeredBeliefNetwork",
+    "VariationalRNN",
     "affine_generator",
     "as_model",
     "categorical_vae",
@@ -102,11 +108,13 @@ __all__ = [
     "nice",
     "pixel_cnn",
     "realnvp",
+    "recurrent_likelihood",
     "sigmoid_belief_network",
     "supervised_generator",
     "universal_sigmoid_belief_network",
     "unlayered_belief_network",
     "vae",
     "vae_of_modules",
+    "variational_rnn",
     "visible_distribution",
 ]

@@ -1,8 +1,7 @@
 """The deep recurrent attentive writer (Gregor, Danihelka, Graves, Rezende and Wierstra 2015)."""
 
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -15,7 +14,7 @@ from genjax_models.errors import ConfigError
 from genjax_models.models import attention
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
-from genjax_models.models.initializers import glorot_uniform
+from genjax_models.models.recurrence import Recurrence, zeros
 from genjax_models.models.units import (
     LIKELIHOOD_HELP,
     Bernoulli,
@@ -24,40 +23,6 @@ from genjax_models.models.units import (
     Gaussian,
     Likelihood,
 )
-
-zeros = nn.initializers.zeros_init()
-
-
-class Memory(NamedTuple):
-    """What an LSTM carries from step to step."""
-
-    hidden: jax.Array  # h, [H]
-    cell: jax.Array  # s, [H]
-
-
-class Recurrence(nn.Module):
-    """Parts of a recurrent network as pure functions, which `lax.scan` takes where it takes no module."""
-
-    def affine(self, name: str, inputs: int, out: int) -> Callable[[jax.Array], jax.Array]:
-        """h W + b."""
-        kernel = self.param(f"{name}_kernel", glorot_uniform, (inputs, out))
-        bias = self.param(f"{name}_bias", zeros, (out,))
-        return lambda h: h @ kernel + bias
-
-    def lstm(self, inputs: int, hidden: int) -> tuple[Memory, Callable[[Memory, tuple], Memory]]:
-        """A learned first state, and the step from a state and vectors with `inputs` values in all to the next state.
-
-        Forget gates start open, by a bias of 1.
-        """
-        gates = self.affine("gates", inputs + hidden, 4 * hidden)
-        start = Memory(self.param("hidden", zeros, (hidden,)), self.param("cell", zeros, (hidden,)))
-
-        def step(memory, given):
-            i, f, g, o = jnp.split(gates(jnp.concatenate([*given, memory.hidden])), 4)
-            cell = jax.nn.sigmoid(f + 1) * memory.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            return Memory(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
-
-        return start, step
 
 
 class Writer(Recurrence):

@@ -1,0 +1,150 @@
+"""Parts of recurrent networks as pure functions, and sequences of unequal length."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax_models.errors import ConfigError, DataError
+from genjax_models.models.initializers import glorot_uniform
+from genjax_models.models.layers import Activation, activation
+
+Cell = Literal["gru", "lstm"]
+CELL_HELP = "the recurrence: gru (Cho et al. 2014) or lstm (Hochreiter and Schmidhuber 1997)"
+zeros = nn.initializers.zeros_init()
+
+
+class Memory(NamedTuple):
+    """What a recurrent network carries from step to step."""
+
+    hidden: jax.Array  # h, [H]
+    cell: Any = ()  # an LSTM's s, [H]
+
+
+class Recurrence(nn.Module):
+    """Parts of a recurrent network as pure functions, which `lax.scan` takes where it takes no module."""
+
+    def affine(self, name: str, inputs: int, out: int) -> Callable[[jax.Array], jax.Array]:
+        """h W + b."""
+        kernel = self.param(f"{name}_kernel", glorot_uniform, (inputs, out))
+        bias = self.param(f"{name}_bias", zeros, (out,))
+        return lambda h: h @ kernel + bias
+
+    def perceptron(
+        self, name: str, inputs: int, hidden: Sequence[int], nonlinear: Activation, out: int | None = None
+    ) -> Callable[..., jax.Array]:
+        """Hidden layers with an activation after each, and where `out` is given a last one without: of vectors with
+        `inputs` values in all."""
+        sizes = [inputs, *hidden]
+        layers = [self.affine(f"{name}_{i}", *pair) for i, pair in enumerate(itertools.pairwise(sizes))]
+        last = None if out is None else self.affine(f"{name}_out", sizes[-1], out)
+
+        def apply(*given):
+            h = jnp.concatenate(given)
+            for layer in layers:
+                h = activation(nonlinear)(layer(h))
+            return h if last is None else last(h)
+
+        return apply
+
+    def lstm(self, inputs: int, hidden: int) -> tuple[Memory, Callable[[Memory, tuple], Memory]]:
+        """A learned first state, and the step from a state and vectors with `inputs` values in all to the next state.
+
+        Forget gates start open, by a bias of 1.
+        """
+        gates = self.affine("gates", inputs + hidden, 4 * hidden)
+        start = Memory(self.param("hidden", zeros, (hidden,)), self.param("cell", zeros, (hidden,)))
+
+        def step(memory, given):
+            i, f, g, o = jnp.split(gates(jnp.concatenate([*given, memory.hidden])), 4)
+            cell = jax.nn.sigmoid(f + 1) * memory.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return Memory(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+        return start, step
+
+    def gru(self, inputs: int, hidden: int) -> tuple[Memory, Callable[[Memory, tuple], Memory]]:
+        """As `lstm`, by gated recurrent units: h' = u h + (1 - u) tanh(W [given, r h] + b)."""
+        gates = self.affine("gates", inputs + hidden, 2 * hidden)
+        candidate = self.affine("candidate", inputs + hidden, hidden)
+        start = Memory(self.param("hidden", zeros, (hidden,)))
+
+        def step(memory, given):
+            h = memory.hidden
+            reset, update = jnp.split(jax.nn.sigmoid(gates(jnp.concatenate([*given, h]))), 2)
+            return Memory(update * h + (1 - update) * jnp.tanh(candidate(jnp.concatenate([*given, reset * h]))))
+
+        return start, step
+
+    def recurrent(self, cell: Cell, inputs: int, hidden: int) -> tuple[Memory, Callable[[Memory, tuple], Memory]]:
+        """`lstm` or `gru`, by name."""
+        return self.lstm(inputs, hidden) if cell == "lstm" else self.gru(inputs, hidden)
+
+
+def numbers_of(emission: Any, decoder: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The units' numbers by an `Emission` of what a network puts out, within a scan too."""
+    emission(jnp.zeros(emission.width))  # which then has its parameters
+    return lambda *given: emission(decoder(*given))
+
+
+# Sequences: x is [T * F], T steps of F units, time first; a context [T] has 1 where a step is there, 0 for padding.
+
+
+def number_of_steps(visible: int, frame: int) -> int:
+    """T of sequences with `visible` values; ConfigError where they are no whole number of steps."""
+    if visible % frame:
+        raise ConfigError(
+            f"frame: got {frame} units a step, but x has {visible} values, which is no multiple of it; give a divisor "
+            f"of {visible}, or pad the sequences."
+        )
+    return visible // frame
+
+
+def mask_of(c: Any, steps: int) -> jax.Array:
+    """Which of T steps are there, bool [T]: where the context is above 0; all of them without one."""
+    leaves = jax.tree.leaves(c)
+    if not leaves:
+        return jnp.ones(steps, bool)
+    if len(leaves) > 1 or jnp.shape(leaves[0]) != (steps,):
+        got = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
+        raise DataError(
+            f"context: got shape {got}, expected {(steps,)}: a mask with 1 for each of {steps} steps that is there and "
+            "0 for padding, or ()."
+        )
+    return jnp.asarray(leaves[0]) > 0
+
+
+def frames_of(x: jax.Array, c: Any, frame: int) -> tuple[jax.Array, jax.Array]:
+    """(x [T, F], mask [T]) of a sequence [T * F]; what is not there is 0, whatever it was."""
+    x = jnp.asarray(x)
+    if x.ndim != 1 or x.size % frame:
+        raise DataError(f"x: got shape {x.shape}, expected [T * {frame}], steps of {frame} units one after another.")
+    on = mask_of(c, x.size // frame)
+    return jnp.where(on[:, None], x.reshape(len(on), frame), 0), on
+
+
+def steps_drawn(c: Any, steps: int) -> int:
+    """T of a sequence to be drawn: the mask's length, or `steps` without one."""
+    leaves = jax.tree.leaves(c)
+    return len(leaves[0]) if leaves and jnp.ndim(leaves[0]) == 1 else steps
+
+
+def where_on(on: jax.Array, new: Any, old: Any) -> Any:
+    """Leaf by leaf `new` at a step that is there, else `old`."""
+    return jax.tree.map(lambda n, o: jnp.where(on, n, o), new, old)
+
+
+def scan_steps(step: Callable, start: Any, on: jax.Array, given: Any = ()) -> tuple[Any, Any]:
+    """`lax.scan` of step(carry, (t, on_t, given_t)) over the steps.
+
+    A loop of one turn would be taken apart and rounded otherwise than the same step of a padded sequence, so that has
+    a second turn with nothing there.
+    """
+    length = len(on)
+    rows = jnp.arange(length), on, given
+    if length == 1:
+        rows = jax.tree.map(lambda v: jnp.concatenate([v, jnp.zeros_like(v)]), rows)
+    end, found = jax.lax.scan(step, start, rows)
+    return end, jax.tree.map(lambda v: v[:length], found)
