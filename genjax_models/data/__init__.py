@@ -21,8 +21,10 @@ from genjax_models.data.download import fetch
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
 from genjax_models.data.mnist import MNIST
+from genjax_models.data.piano_rolls import PianoRolls
 from genjax_models.data.planted import PlantedDigits, plant
 from genjax_models.data.solids import Solids
+from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
 
 SOURCES: dict[str, type] = {
@@ -35,6 +37,8 @@ SOURCES: dict[str, type] = {
     "solids": Solids,
     "coil20": COIL20,
     "planted_digits": PlantedDigits,
+    "piano_rolls": PianoRolls,
+    "speech": Speech,
     "arrays": Arrays,
 }
 
@@ -51,8 +55,10 @@ __all__ = [
     "Dequantization",
     "Digits",
     "Gaussians",
+    "PianoRolls",
     "PlantedDigits",
     "Solids",
+    "Speech",
     "Support",
     "binarize",
     "check",

@@ -1,0 +1,99 @@
+"""Raw speech: spoken digits as frames of samples."""
+
+import io
+import re
+import wave
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from genjax_models.config import DataConfig, config, field, validate
+from genjax_models.data.dataset import DEQUANTIZATION_SEEDS, Dataset, check
+from genjax_models.data.folder import find, read_bytes
+from genjax_models.data.sequences import pad
+from genjax_models.errors import DataError
+
+SUBFOLDER = "speech"
+NAME = re.compile(r"(?:.*/)?(\d+)_([^/_]+)_(\d+)\.wav")
+TEST, VALIDATION = range(5), range(5, 10)  # takes; the others are for training
+FIX = (
+    "It is a zip file of 16-bit mono WAV files named DIGIT_SPEAKER_TAKE.wav, as the free spoken digit dataset has them."
+)
+
+
+def read(path: Path) -> dict[tuple[int, str, int], np.ndarray]:
+    """The samples, int16 [n], of every file by (digit, speaker, take), in that order.
+
+    Raises:
+        DataError: no zip file, one without such files, or with others among them.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
+            for name in archive.namelist():
+                if (matched := NAME.fullmatch(name)) is None:
+                    continue
+                with wave.open(io.BytesIO(archive.read(name))) as file:
+                    if (file.getsampwidth(), file.getnchannels()) != (2, 1):
+                        raise DataError(
+                            f"{path}, {name}: got {file.getnchannels()} channels of {8 * file.getsampwidth()} bits, "
+                            f"expected one of 16. {FIX}"
+                        )
+                    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+                found[int(matched[1]), matched[2], int(matched[3])] = samples
+    except (zipfile.BadZipFile, wave.Error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be read as a zip file of WAV files ({error!r}). {FIX}") from error
+    if not found:
+        raise DataError(f"{path}: holds no file named DIGIT_SPEAKER_TAKE.wav. {FIX}")
+    return dict(sorted(found.items()))
+
+
+@config
+class Speech(DataConfig):
+    """Spoken digits, raw: T steps of `frame` samples each, real, with masks as contexts.
+
+    Sample k of 16 bits becomes (k + u) / scale, with one draw of u uniform on [0, 1) for good, so that densities have
+    a limit: log p of x is below log p(levels) + n log scale on average, n the samples of a sequence. Takes 0 to 4 of
+    every digit and speaker are for test, 5 to 9 for validation, the others for training. Rows are [T * frame], T the
+    longest of all splits, zeros after the end; what does not fill a frame is left out. The file lies in the data folder
+    or its subfolder `speech`.
+    """
+
+    file: str = field(default="spoken_digits_2speakers.zip", nonempty=True, help="the zip file's name")
+    frame: int = field(default=200, ge=1, help="samples a step; 200 are 25 ms at 8 kHz")
+    scale: float = field(
+        default=2700.0, static=True, gt=0, help="levels, of 65,536, that are 1 in x; 2,700: about their deviation"
+    )
+
+    def load(self, data_dir: str | None = None) -> Dataset:
+        """The three splits, float32, with masks [N, T].
+
+        Raises:
+            DataError: the file is missing, broken, or of something else; a sequence shorter than a frame.
+        """
+        validate(self)
+        (path,) = find(data_dir, (self.file,), SUBFOLDER, FIX)
+        found = read(path)
+        for (digit, speaker, take), samples in found.items():
+            if len(samples) < self.frame:
+                raise DataError(
+                    f"{path}: {digit}_{speaker}_{take}.wav has {len(samples)} samples, fewer than a frame of "
+                    f"{self.frame}; give a shorter frame."
+                )
+        frames = {name: s[: len(s) // self.frame * self.frame].reshape(-1, self.frame) for name, s in found.items()}
+        steps = max(map(len, frames.values()))
+        held = {*TEST, *VALIDATION}
+        splits = []
+        for takes, seed in zip((None, VALIDATION, TEST), DEQUANTIZATION_SEEDS, strict=True):
+            rows = [v for (_, _, take), v in frames.items() if (take not in held if takes is None else take in takes)]
+            if not rows:
+                raise DataError(
+                    f"{path}: has no takes for one of the splits; expected 0 to 4, 5 to 9 and others. {FIX}"
+                )
+            levels, mask = pad(rows, steps)
+            noise = np.random.RandomState(seed).random_sample(levels.shape)
+            there = np.repeat(mask, self.frame, axis=1)
+            splits.append((((levels + noise) / self.scale * there).astype(np.float32), mask))
+        (train, validation, test), masks = zip(*splits, strict=True)
+        return check(Dataset(train, validation, test, "real", (steps, self.frame), None, None, *masks), str(path))
