@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from genjax_models.config import OptimizerConfig, ScheduleConfig, config, field
@@ -84,11 +85,68 @@ class Polynomial(ScheduleConfig):
         return optax.polynomial_schedule(self.start, self.end, self.power, self.steps)
 
 
+@config
+class Sigmoid(ScheduleConfig):
+    """From `start` to `end` along a logistic curve with its middle at half of `steps` (Bowman et al. 2016)."""
+
+    start: float = field(default=0.0, help="value long before")
+    end: float = field(default=1.0, help="value long after")
+    steepness: float = field(default=10.0, gt=0, help="the curve runs over sigmoid(-steepness / 2 .. steepness / 2)")
+    steps: int = field(default=1000, ge=1, help="steps from one to the other")
+
+    def build(self) -> Schedule:
+        def value(step):
+            return self.start + (self.end - self.start) * jax.nn.sigmoid(self.steepness * (step / self.steps - 0.5))
+
+        return value
+
+
+@config
+class Cyclical(ScheduleConfig):
+    """From `start` linearly to `end`, which it holds, over and over (Fu et al. 2019)."""
+
+    start: float = field(default=0.0, help="value at the start of a cycle")
+    end: float = field(default=1.0, help="value at its end, and after the last cycle")
+    rising: float = field(default=0.5, gt=0, le=1, help="part of a cycle on the way from one to the other")
+    steps: int = field(default=1000, ge=1, help="steps of a cycle")
+    cycles: int = field(default=4, ge=1, help="number of cycles")
+
+    def build(self) -> Schedule:
+        def value(step):
+            part = jnp.minimum(step % self.steps / self.steps / self.rising, 1)
+            return self.start + (self.end - self.start) * jnp.where(step < self.cycles * self.steps, part, 1)
+
+        return value
+
+
+@config
+class Stages(ScheduleConfig):
+    """One value after the other, each held until its stage is over."""
+
+    values: tuple[float, ...] = field(default=(1e-3, 1e-4), nonempty=True, help="the value of each stage")
+    steps: tuple[int, ...] = field(default=(1000,), ge=1, help="at which steps all stages but the first begin")
+
+    def check(self) -> list[str]:
+        if len(self.steps) != len(self.values) - 1 or list(self.steps) != sorted(set(self.steps)):
+            return [f"steps: got {self.steps} for {len(self.values)} values, expected one less of them, rising."]
+        return []
+
+    def build(self) -> Schedule:
+        def value(step):
+            stage = jnp.searchsorted(jnp.asarray(self.steps, jnp.int32), step, side="right")
+            return jnp.stack([jnp.asarray(v, jnp.result_type(float)) for v in self.values])[stage]
+
+        return value
+
+
 SCHEDULES: dict[str, type[ScheduleConfig]] = {
     "linear": Linear,
     "cosine": Cosine,
     "warmup": Warmup,
     "polynomial": Polynomial,
+    "sigmoid": Sigmoid,
+    "cyclical": Cyclical,
+    "stages": Stages,
 }
 
 

@@ -21,7 +21,18 @@ from genjax_models.models.priors import PRIORS
 from genjax_models.models.units import LIKELIHOODS
 from genjax_models.objectives import ELBO, OBJECTIVES, Part, Reinforce, ReweightedWakeSleep, Sum, WakeSleep
 from genjax_models.objectives.baselines import BASELINES, Neural
-from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Cosine, Linear, Polynomial, Warmup
+from genjax_models.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    SGD,
+    Adam,
+    Cosine,
+    Cyclical,
+    Linear,
+    Polynomial,
+    Sigmoid,
+    Warmup,
+)
 from genjax_models.overlay import differences, flatten, from_json, overlay, to_json
 from genjax_models.tables import types
 
@@ -179,6 +190,8 @@ def example(cls):
         Cosine: {"final_fraction": 0.2},
         Warmup: {"start": 0.2},
         Polynomial: {"end": 0.2},
+        Sigmoid: {"start": 0.2},
+        Cyclical: {"start": 0.2},
     }
     return cls(**needed.get(cls, {}))
 

@@ -10,12 +10,13 @@ import optax.contrib
 import pytest
 from toys import worst
 
+from genjax_models.config import validate
 from genjax_models.core import Batch, Objective, Phase, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import elbo, from_loss, iwae, reweighted_wake_sleep, wake_sleep, weighted_sum
-from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Linear, clip_by_group_norm
+from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Cyclical, Linear, Stages, clip_by_group_norm
 from genjax_models.train import make_train_step
 
 KEY = jax.random.key(7)
@@ -476,6 +477,9 @@ SCHEDULE_LEAVES = {
     "cosine": {"start": [0.1, 0.5], "final_fraction": [0.0, 0.3]},
     "warmup": {"start": [0.0, 0.1], "peak": [1.0, 0.2]},
     "polynomial": {"start": [0.1, 0.5], "end": [0.0, 0.2], "power": [1.0, 2.0]},
+    "sigmoid": {"start": [0.1, 0.5], "end": [1.0, 0.0], "steepness": [10.0, 4.0]},
+    "cyclical": {"start": [0.1, 0.0], "end": [1.0, 2.0], "rising": [0.5, 1.0]},
+    "stages": {"values": [(3.0, 2.0, 1.0), (0.5, 0.25, 0.75)]},
 }
 OPTIMIZER_LEAVES = {
     "adam": {
@@ -494,7 +498,7 @@ OPTIMIZER_LEAVES = {
 
 def members(cls, leaves, **structure):
     """Two configurations, and the two stacked into one."""
-    single = [cls(**{k: jnp.float32(v[i]) for k, v in leaves.items()}, **structure) for i in range(2)]
+    single = [cls(**{k: jax.tree.map(jnp.float32, v[i]) for k, v in leaves.items()}, **structure) for i in range(2)]
     return single, jax.tree.map(lambda *v: jnp.stack(v), *single)
 
 
@@ -510,7 +514,8 @@ def test_every_schedule_and_optimizer_is_listed():
 @pytest.mark.parametrize("name", SCHEDULE_LEAVES)
 def test_schedules_under_vmap(name):
     """A stack of schedules gives at every step what each gives by itself, and what its docstring says."""
-    single, stacked = members(SCHEDULES[name], SCHEDULE_LEAVES[name], steps=10)
+    steps = (4, 9) if name == "stages" else 10
+    single, stacked = members(SCHEDULES[name], SCHEDULE_LEAVES[name], steps=steps)
     steps = jnp.arange(0, 14)
     batched = jax.jit(jax.vmap(lambda config: jax.vmap(config.build())(steps)))(stacked)
     expected = np.stack([[config.build()(step) for step in steps] for config in single])
@@ -524,9 +529,27 @@ def test_schedules_under_vmap(name):
                 c["start"] * (c["final_fraction"] + (1 - c["final_fraction"]) * 0.5 * (1 + np.cos(np.pi * t)))
             ),
             "warmup": lambda c: c["start"] + t * (c["peak"] - c["start"]),
+            "sigmoid": lambda c: (
+                c["start"] + (c["end"] - c["start"]) / (1 + np.exp(-c["steepness"] * (np.arange(14) / 10 - 0.5)))
+            ),
+            "cyclical": lambda c: (
+                c["start"] + (c["end"] - c["start"]) * np.minimum(np.arange(14) % 10 / 10 / c["rising"], 1)
+            ),
+            "stages": lambda c: np.array([c["values"][(i >= 4) + (i >= 9)] for i in range(14)]),
             "polynomial": lambda c: c["end"] + (c["start"] - c["end"]) * (1 - t) ** c["power"],
         }[name](c)
         np.testing.assert_allclose(row, exact, rtol=1e-5, atol=1e-6)
+
+
+def test_cycles_come_to_an_end():
+    schedule = Cyclical(steps=4, cycles=2, rising=0.5).build()
+    np.testing.assert_allclose([schedule(t) for t in range(11)], [0, 0.5, 1, 1, 0, 0.5, 1, 1, 1, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [(), (3, 3), (5, 2), (1, 2, 3)])
+def test_stages_need_a_beginning_each(steps):
+    with pytest.raises(ConfigError, match="steps: got"):
+        validate(Stages((1.0, 0.5, 0.1), steps))
 
 
 def test_linear_schedule_waits():

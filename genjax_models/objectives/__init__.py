@@ -4,8 +4,17 @@ from genjax_models.config import ObjectiveConfig
 from genjax_models.objectives.adversarial import Adversarial, Players, adversarial
 from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
+from genjax_models.objectives.between_bounds import (
+    Combination,
+    PartiallyImportanceWeighted,
+    Renyi,
+    combination,
+    partially_importance_weighted,
+    renyi,
+)
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
 from genjax_models.objectives.dreg import DReG, dreg
+from genjax_models.objectives.fivo import FIVO, fivo
 from genjax_models.objectives.gumbel_softmax import GumbelSoftmax, gumbel_softmax
 from genjax_models.objectives.maximum_likelihood import MaximumLikelihood, maximum_likelihood
 from genjax_models.objectives.mean_field import MeanField, mean_field, mean_field_bound, mean_field_bound_at
@@ -16,6 +25,7 @@ from genjax_models.objectives.pathwise import ELBO, IWAE, elbo, iwae
 from genjax_models.objectives.rebar import REBAR, RELAX, rebar, relax
 from genjax_models.objectives.reinforce import Reinforce, reinforce
 from genjax_models.objectives.relaxed import Concrete, StraightThrough, concrete, straight_through
+from genjax_models.objectives.sticking_the_landing import StickingTheLanding, sticking_the_landing
 from genjax_models.objectives.thermodynamic import Thermodynamic, thermodynamic
 from genjax_models.objectives.vimco import VIMCO, vimco
 from genjax_models.objectives.wake_sleep import ReweightedWakeSleep, WakeSleep, reweighted_wake_sleep, wake_sleep
@@ -24,6 +34,11 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "elbo": ELBO,
     "iwae": IWAE,
     "dreg": DReG,
+    "fivo": FIVO,
+    "sticking_the_landing": StickingTheLanding,
+    "renyi": Renyi,
+    "combination": Combination,
+    "partially_importance_weighted": PartiallyImportanceWeighted,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
     "bidirectional": Bidirectional,
@@ -49,6 +64,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 __all__ = [
     "ARM",
     "ELBO",
+    "FIVO",
     "IWAE",
     "NVIL",
     "OBJECTIVES",
@@ -57,6 +73,7 @@ __all__ = [
     "VIMCO",
     "Adversarial",
     "Bidirectional",
+    "Combination",
     "Concrete",
     "DReG",
     "DisARM",
@@ -66,9 +83,12 @@ __all__ = [
     "MomentMatching",
     "MuProp",
     "Part",
+    "PartiallyImportanceWeighted",
     "Players",
     "Reinforce",
+    "Renyi",
     "ReweightedWakeSleep",
+    "StickingTheLanding",
     "StraightThrough",
     "Sum",
     "Thermodynamic",
@@ -76,10 +96,12 @@ __all__ = [
     "adversarial",
     "arm",
     "bidirectional",
+    "combination",
     "concrete",
     "disarm",
     "dreg",
     "elbo",
+    "fivo",
     "from_loss",
     "gumbel_softmax",
     "iwae",
@@ -90,10 +112,13 @@ __all__ = [
     "moment_matching",
     "muprop",
     "nvil",
+    "partially_importance_weighted",
     "rebar",
     "reinforce",
     "relax",
+    "renyi",
     "reweighted_wake_sleep",
+    "sticking_the_landing",
     "straight_through",
     "thermodynamic",
     "vimco",

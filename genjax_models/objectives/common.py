@@ -21,6 +21,7 @@ from genjax_models.core import (
 )
 from genjax_models.errors import ModelError
 from genjax_models.objectives.particles import Estimate
+from genjax_models.optimizers import value_at
 
 
 def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
@@ -145,6 +146,25 @@ def fixed_particles(model: LatentVariableModel, params: Params, key: Key, batch:
     """log p(x, z_k) and log q(z_k | x), each [B, K] and for its own group alone, of particles held fixed."""
     z, log_q = held_particles(model, only("recognition", params), key, batch, num_particles)
     return total(log_joint(model, only("generative", params), z, batch)), total(log_q)
+
+
+@dataclasses.dataclass(frozen=True)
+class PathLoss:
+    """`Objective.loss` of a particle estimate along moving z, with gradients to every parameter group."""
+
+    model: LatentVariableModel
+    num_particles: int
+    estimate: Callable[..., Estimate]
+    options: tuple = ()  # of the estimate, after log_p and log_q: numbers, or schedules
+
+    def __call__(self, trainable, state, key, batch, step):
+        batch, options = as_batch(batch), [value_at(option, step) for option in self.options]
+        terms = moving_particles(self.model, trainable.model, key, batch, self.num_particles)
+        log_p, log_q = map(total, terms)
+        a = jax.vmap(lambda p, q: self.estimate(p, q, *options))(*jax.lax.stop_gradient((log_p, log_q)))
+        bound = jnp.mean(a.bound)
+        surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.recognition * log_q, axis=1))
+        return loss_of(bound, surrogate), (state, {"bound": bound})
 
 
 @dataclasses.dataclass(frozen=True)

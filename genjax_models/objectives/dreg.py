@@ -1,15 +1,16 @@
 """The doubly reparameterized gradient of the importance weighted bound."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
-from genjax_models.errors import require_count
+from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
+    RefuseShared,
     log_joint,
     log_posterior,
     loss_of,
@@ -19,6 +20,9 @@ from genjax_models.objectives.common import (
 )
 from genjax_models.objectives.particles import importance_weighted_bound
 
+Update = Literal["importance_weighted", "reweighted_wake"]
+TWO = "the update of reweighted wake-sleep is zero for one particle: expected at least 2."
+
 
 @dataclasses.dataclass(frozen=True)
 class DReGLoss:
@@ -26,6 +30,7 @@ class DReGLoss:
 
     model: LatentVariableModel
     num_particles: int
+    update: Update = "importance_weighted"
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
@@ -37,27 +42,31 @@ class DReGLoss:
         a = jax.vmap(importance_weighted_bound)(*jax.lax.stop_gradient((log_p, log_q)))
         w = a.generative
         bound = jnp.mean(a.bound)
-        surrogate = jnp.mean(jnp.sum(w * own + w**2 * (log_p - log_q), axis=1))
+        of_q = w**2 if self.update == "importance_weighted" else w - w**2
+        surrogate = jnp.mean(jnp.sum(w * own + of_q * (log_p - log_q), axis=1))
         return loss_of(bound, surrogate), (state, {"bound": bound})
 
 
-def dreg(model: LatentVariableModel, num_particles: int = 50) -> Objective:
+def dreg(model: LatentVariableModel, num_particles: int = 50, update: Update = "importance_weighted") -> Objective:
     """The importance weighted bound of `iwae`, with the doubly reparameterized gradient.
 
     q follows sum_k w~_k^2 (d log w_k / d z_k) (d z_k / d phi), w~_k the normalized weights: unbiased for the bound, as
     `iwae`'s gradient is, without the term by grad log q whose noise grows against the signal as K does. With K = 1 it
-    is "sticking the landing". p follows the same gradient as under `iwae`.
+    is "sticking the landing". p follows the same gradient as under `iwae`. With the update of reweighted wake-sleep q
+    follows sum_k (w~_k - w~_k^2) (d log w_k / d z_k) (d z_k / d phi) instead, which has the expectation of
+    `reweighted_wake_sleep`'s wake phase, sum_k w~_k grad log q(z_k | x), with less noise.
 
     Args:
         model: a reparameterized `LatentVariableModel`.
-        num_particles: K.
+        num_particles: K; at least 2 for the update of reweighted wake-sleep.
+        update: "importance_weighted" or "reweighted_wake", what q follows.
 
     Returns:
         An `Objective` with metric "bound", nats per example.
 
     Raises:
         ModelError: the model's samples carry no gradient.
-        ConfigError: an impossible number of particles.
+        ConfigError: an impossible number of particles, or an unknown update.
 
     Example:
         >>> objective = dreg(vae(64, latent=8), num_particles=5)
@@ -68,7 +77,14 @@ def dreg(model: LatentVariableModel, num_particles: int = 50) -> Objective:
     """
     require_reparameterized("dreg", model)
     require_count("dreg: num_particles", num_particles)
-    return Objective(owns_nothing, DReGLoss(model, num_particles))
+    if update not in get_args(Update):
+        raise ConfigError(f"dreg: update got {update!r}, expected one of {', '.join(map(repr, get_args(Update)))}.")
+    if update == "reweighted_wake":
+        if num_particles < 2:
+            raise ConfigError(f"dreg: num_particles got {num_particles}; {TWO}")
+        # Its two gradients are not those of one bound.
+        return Objective(RefuseShared("dreg"), DReGLoss(model, num_particles, update))
+    return Objective(owns_nothing, DReGLoss(model, num_particles, update))
 
 
 @config
@@ -79,7 +95,15 @@ class DReG(ObjectiveConfig):
     citation: ClassVar[str] = "Tucker, Lawson, Gu and Maddison 2019"
 
     num_particles: int = field(default=50, ge=1, help="particles K an example")
+    update: Update = field(
+        default="importance_weighted", help="what q follows: the bound, or the wake phase of reweighted wake-sleep"
+    )
+
+    def check(self) -> list[str]:
+        if self.update == "reweighted_wake" and self.num_particles < 2:
+            return [f"num_particles: got {self.num_particles}; {TWO}"]
+        return []
 
     def build(self, model: Any) -> Objective:
         """The objective on a model."""
-        return dreg(model, self.num_particles)
+        return dreg(model, self.num_particles, self.update)

@@ -56,6 +56,46 @@ def importance_weighted_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
     return Estimate(log_mean_exp(log_w), normalized, -normalized)
 
 
+def renyi_bound(log_p: jax.Array, log_q: jax.Array, alpha: jax.Array | float) -> Estimate:
+    """1 / (1 - alpha) log of the mean of w_k^(1 - alpha), w_k = p(x, z_k) / q(z_k | x), with its gradient.
+
+    At alpha = 1 its limit, the mean of log w_k; at 0 the importance weighted bound (Li and Turner 2016, equation 14).
+    """
+    log_w = _log_weights(log_p, log_q)
+    power = 1 - jnp.asarray(alpha, log_w.dtype)
+    mean = jnp.mean(log_w)
+    distance = power * (log_w - mean)
+    # Where the power is small, log of the mean of exp(distance) would lose what is left after division by it.
+    near = jnp.max(jnp.abs(distance)) < 0.5
+    series = jnp.log1p(jnp.mean(jnp.expm1(jnp.where(near, distance, 0))))
+    divisor = jnp.where(power == 0, 1, power)
+    excess = jnp.where(near, series, log_mean_exp(distance)) / divisor
+    normalized = jax.nn.softmax(power * log_w)
+    return Estimate(mean + jnp.where(power == 0, 0, excess), normalized, -normalized)
+
+
+def combined_bound(log_p: jax.Array, log_q: jax.Array, beta: jax.Array | float) -> Estimate:
+    """beta times the evidence lower bound plus (1 - beta) times the importance weighted one, on the same particles.
+
+    Reference:
+        Rainforth et al. 2018, equation 13 (CIWAE).
+    """
+    whole = zip(evidence_lower_bound(log_p, log_q), importance_weighted_bound(log_p, log_q), strict=True)
+    return Estimate(*(beta * a + (1 - beta) * b for a, b in whole))
+
+
+def partially_importance_weighted_bound(log_p: jax.Array, log_q: jax.Array, groups: int) -> Estimate:
+    """The importance weighted bound of all K particles for p; for q the mean of those of M groups of K / M.
+
+    With one group both are `importance_weighted_bound`, with K groups q follows the evidence lower bound (Rainforth et
+    al. 2018, PIWAE).
+    """
+    whole = importance_weighted_bound(log_p, log_q)
+    parts = [v.reshape(groups, -1) for v in (log_p, log_q)]
+    of_groups = jax.vmap(importance_weighted_bound)(*parts)
+    return whole._replace(recognition=of_groups.recognition.ravel() / groups)
+
+
 def wake(log_p: jax.Array, log_q: jax.Array) -> Estimate:
     """The evidence lower bound, with the wake phase's gradient: p learns from q's particles, q does not.
 

@@ -29,7 +29,15 @@ from genjax_models.core import Joint, total
 from genjax_models.errors import ModelError
 from genjax_models.evaluation import log_marginal
 from genjax_models.models import VAE, adapter
-from genjax_models.objectives import NVIL, Bidirectional, ReweightedWakeSleep, Sum, WakeSleep
+from genjax_models.objectives import (
+    NVIL,
+    Bidirectional,
+    DReG,
+    PartiallyImportanceWeighted,
+    ReweightedWakeSleep,
+    Sum,
+    WakeSleep,
+)
 from genjax_models.optimizers import Adam
 from genjax_models.train import make_train_step
 
@@ -412,7 +420,7 @@ def lowered(small, config):
 # fitting objective on a belief net that lacks most of it; two objectives, by turns, on the others.
 WHOLE = [MODELS["vae"][0], MODELS["sigmoid_belief_network"][0]]
 BARE = [MODELS["sigmoid_belief_network"][2]]
-APART = (WakeSleep, ReweightedWakeSleep, Bidirectional, NVIL, Sum)
+APART = (WakeSleep, ReweightedWakeSleep, Bidirectional, NVIL, DReG, PartiallyImportanceWeighted, Sum)
 
 
 def lowered_with(number, small):

@@ -246,7 +246,7 @@ def weights_not_detached(monkeypatch):
         a = importance_weighted_bound(log_p, log_q)
         return loss_of(a.bound, a.generative @ log_p + a.recognition @ log_q), (state, {})
 
-    monkeypatch.setattr(PATHWISE.IWAELoss, "__call__", loss)
+    monkeypatch.setattr(PATHWISE.PathLoss, "__call__", loss)
 
 
 @pytest.mark.parametrize("mutant", [wrong_sign, beta_in_the_value, draws_held_fixed, kl_to_the_wrong_side])
