@@ -9,8 +9,9 @@
 What is evaluated is the ensemble of 16 orders (EoNADE); `--model.num-orders 1` evaluates one.
 
 Machine and time: 56 s on 2 cores, of which one thread was used, shared with other work; 94 s (adult); 92 s (dna).
-EXPECTED: test NLL 9.61 +- 0.01 nats per example on mushrooms, seed 0, exact for the ensemble on 5,624 examples. All runs
-with their standard error over examples, and the figure of EoNADE with 16 orders (Uria, Murray and Larochelle 2014):
+EXPECTED: test NLL 9.61 +- 0.01 nats per example on mushrooms, seed 0, exact for the ensemble on 5,624 examples. All
+runs with their standard error over examples, and the figure of EoNADE with 16 orders (Uria, Murray and Larochelle
+2014):
 
     mushrooms   seed 0    9.61 +- 0.01   paper  9.68
     adult       seed 0   13.20 +- 0.02   paper 13.19
