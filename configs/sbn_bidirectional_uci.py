@@ -22,9 +22,8 @@ Shabanian, Fischer and Bengio 2016):
 
 Adult is better than the paper's figure, mushrooms and dna do not reach theirs. Rates and decays are those, or between
 those, that the validation bound found best of 16, from 3e-3 to 4e-2 and from 1e-3 to 0.3, in 10,000 steps on a GPU.
-Batches of 25 and a decay
-of biases too gave 9.78 and 14.24. On dna K = 30, a learning rate of 1e-2, a decay of 0.1, of biases too, and 10,000
-steps gave 92.89 +- 0.26, with 91.91 under p itself, in 36 minutes.
+Batches of 25 and a decay of biases too gave 9.78 and 14.24. On dna K = 30, a learning rate of 1e-2, a decay of 0.1, of
+biases too, and 10,000 steps gave 92.89 +- 0.26, with 91.91 under p itself, in 36 minutes.
 """
 
 from genjax_models.config import Config, Evaluation, Training
