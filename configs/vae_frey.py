@@ -7,8 +7,8 @@ by a fixed permutation. Grey levels are dequantized at every step, or the densit
 values in [0, 1].
 
 Machine and time: 34 minutes on 2 cores, of which one thread was used, shared with much other work.
-EXPECTED: test NLL -1126.65 +- 28.79 nats per example (1,000 samples, 196 examples), test bound 1113.42 +- 29.97, at step
-7,500 of 10,000: the validation bound is best there.
+EXPECTED: test NLL -1126.65 +- 28.79 nats per example (1,000 samples, 196 examples), test bound 1113.42 +- 29.97, at
+step 7,500 of 10,000: the validation bound is best there.
 """
 
 from genjax_models.config import Config, Evaluation, Training
