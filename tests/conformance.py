@@ -47,6 +47,7 @@ from genjax_models.models.units import Gaussian
 from genjax_models.objectives import (
     ARM,
     ELBO,
+    FIVO,
     IWAE,
     NVIL,
     REBAR,
@@ -228,6 +229,7 @@ OBJECTIVES: dict[str, list[ObjectiveConfig]] = {
     "elbo": [ELBO(num_particles=2, beta=Linear()), ELBO(free_bits=0.5)],
     "iwae": [IWAE(num_particles=2)],
     "dreg": [DReG(num_particles=2), DReG(num_particles=2, update="reweighted_wake")],
+    "fivo": [FIVO(num_particles=2)],
     "sticking_the_landing": [StickingTheLanding(num_particles=2)],
     "renyi": [Renyi(num_particles=2, alpha=Linear())],
     "combination": [Combination(num_particles=2)],
@@ -270,6 +272,7 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     ELBO: lambda model: model.reparameterized,
     IWAE: lambda model: model.reparameterized,
     DReG: lambda model: model.reparameterized,
+    FIVO: lambda model: model.reparameterized and model.filter_step is not None,
     StickingTheLanding: lambda model: model.reparameterized,
     Renyi: lambda model: model.reparameterized,
     Combination: lambda model: model.reparameterized,

@@ -28,6 +28,7 @@ from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.marginal import LogMarginal, exact_log_marginal, log_marginal
 from genjax_models.evaluation.modes import ModeCoverage, Nearest, mode_coverage, nearest
 from genjax_models.evaluation.moments import PosteriorMoments, posterior_moments
+from genjax_models.evaluation.particle_filter import particle_filter_log_marginal
 from genjax_models.evaluation.parzen import choose_sigma, parzen_log_likelihood
 from genjax_models.evaluation.prior_marginal import prior_log_marginal, quadrature_log_marginal
 from genjax_models.evaluation.refinement import Refinement, refine_posterior
@@ -75,6 +76,7 @@ __all__ = [
     "mode_coverage",
     "nearest",
     "objective_metrics",
+    "particle_filter_log_marginal",
     "parzen_log_likelihood",
     "posterior_moments",
     "power_spectrum",

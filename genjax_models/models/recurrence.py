@@ -1,4 +1,4 @@
-"""Parts of recurrent networks as pure functions, and sequences of unequal length."""
+"""Parts of recurrent networks as pure functions."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax_models.errors import ConfigError, DataError
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import Activation, activation
 
@@ -87,64 +86,3 @@ def numbers_of(emission: Any, decoder: Callable[..., jax.Array]) -> Callable[...
     """The units' numbers by an `Emission` of what a network puts out, within a scan too."""
     emission(jnp.zeros(emission.width))  # which then has its parameters
     return lambda *given: emission(decoder(*given))
-
-
-# Sequences: x is [T * F], T steps of F units, time first; a context [T] has 1 where a step is there, 0 for padding.
-
-
-def number_of_steps(visible: int, frame: int) -> int:
-    """T of sequences with `visible` values; ConfigError where they are no whole number of steps."""
-    if visible % frame:
-        raise ConfigError(
-            f"frame: got {frame} units a step, but x has {visible} values, which is no multiple of it; give a divisor "
-            f"of {visible}, or pad the sequences."
-        )
-    return visible // frame
-
-
-def mask_of(c: Any, steps: int) -> jax.Array:
-    """Which of T steps are there, bool [T]: where the context is above 0; all of them without one."""
-    leaves = jax.tree.leaves(c)
-    if not leaves:
-        return jnp.ones(steps, bool)
-    if len(leaves) > 1 or jnp.shape(leaves[0]) != (steps,):
-        got = ", ".join(str(jnp.shape(leaf)) for leaf in leaves)
-        raise DataError(
-            f"context: got shape {got}, expected {(steps,)}: a mask with 1 for each of {steps} steps that is there and "
-            "0 for padding, or ()."
-        )
-    return jnp.asarray(leaves[0]) > 0
-
-
-def frames_of(x: jax.Array, c: Any, frame: int) -> tuple[jax.Array, jax.Array]:
-    """(x [T, F], mask [T]) of a sequence [T * F]; what is not there is 0, whatever it was."""
-    x = jnp.asarray(x)
-    if x.ndim != 1 or x.size % frame:
-        raise DataError(f"x: got shape {x.shape}, expected [T * {frame}], steps of {frame} units one after another.")
-    on = mask_of(c, x.size // frame)
-    return jnp.where(on[:, None], x.reshape(len(on), frame), 0), on
-
-
-def steps_drawn(c: Any, steps: int) -> int:
-    """T of a sequence to be drawn: the mask's length, or `steps` without one."""
-    leaves = jax.tree.leaves(c)
-    return len(leaves[0]) if leaves and jnp.ndim(leaves[0]) == 1 else steps
-
-
-def where_on(on: jax.Array, new: Any, old: Any) -> Any:
-    """Leaf by leaf `new` at a step that is there, else `old`."""
-    return jax.tree.map(lambda n, o: jnp.where(on, n, o), new, old)
-
-
-def scan_steps(step: Callable, start: Any, on: jax.Array, given: Any = ()) -> tuple[Any, Any]:
-    """`lax.scan` of step(carry, (t, on_t, given_t)) over the steps.
-
-    A loop of one turn would be taken apart and rounded otherwise than the same step of a padded sequence, so that has
-    a second turn with nothing there.
-    """
-    length = len(on)
-    rows = jnp.arange(length), on, given
-    if length == 1:
-        rows = jax.tree.map(lambda v: jnp.concatenate([v, jnp.zeros_like(v)]), rows)
-    end, found = jax.lax.scan(step, start, rows)
-    return end, jax.tree.map(lambda v: v[:length], found)

@@ -11,19 +11,9 @@ from genjax_models.core import LikelihoodModel
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.layers import Activation
-from genjax_models.models.recurrence import (
-    CELL_HELP,
-    Cell,
-    Recurrence,
-    frames_of,
-    mask_of,
-    number_of_steps,
-    numbers_of,
-    scan_steps,
-    steps_drawn,
-    where_on,
-)
+from genjax_models.models.recurrence import CELL_HELP, Cell, Recurrence, numbers_of
 from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Emission, Likelihood, LikelihoodConfig
+from genjax_models.sequences import frames_of, mask_of, number_of_steps, scan_steps, steps_drawn, where_on
 
 
 class Network(Recurrence):
