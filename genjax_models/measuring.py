@@ -32,6 +32,7 @@ from genjax_models.evaluation import (
     mode_coverage,
     nearest,
     objective_metrics,
+    particle_filter_log_marginal,
     parzen_log_likelihood,
     response,
     sample_p_star,
@@ -262,7 +263,9 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     return state, evaluated_parameters(state), chosen
 
 
-LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS = (2**32 - i for i in range(1, 6))  # streams beyond samples' seeds
+# Streams beyond samples' seeds.
+LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS, FILTER = (2**32 - i for i in range(1, 7))
+FILTERS = 10  # particle filters of a sequence, among which the samples of log p(x) are shared out
 PARZEN = 2**31  # a seed of samples that no command takes
 
 
@@ -331,9 +334,47 @@ def test_figures(run: Run, params: Params, data: Dataset, bounds: Any, estimate:
         **test_codes(run, params, data),
         **test_planted(run, params),
         **other_units(run, params, data, nll),
+        **test_steps(run, params, data, estimate, num_samples),
         "test_examples": len(bounds),
         "units": "nats per example",
     }
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
+def _filter(config: Config, params: Params, key, x, visible: int, num_samples: int) -> LogMarginal:
+    """As many particles in all as importance weighting has, in ten filters."""
+    model = config.model.build(visible)
+    x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
+    return particle_filter_log_marginal(model, params, key, x, max(1, num_samples // FILTERS), FILTERS)
+
+
+def per_step(name: str, nll: np.ndarray, steps: np.ndarray) -> dict[str, float | None]:
+    """The mean of nll [N] by example and by time step, where example i has steps[i], with standard errors."""
+    mean, error = mean_and_error(nll)
+    ratio = float(np.sum(nll) / np.sum(steps))
+    _, of_rest = mean_and_error(nll - ratio * steps)  # that of a ratio of means
+    return {
+        name: mean,
+        f"{name}_standard_error": error,
+        f"{name}_per_step": number(ratio),
+        f"{name}_per_step_standard_error": None if of_rest is None else number(of_rest / np.mean(steps)),
+    }
+
+
+def test_steps(run: Run, params: Params, data: Dataset, estimate: LogMarginal, num_samples: int) -> dict:
+    """Of sequences, the NLL by time step, and by particle filters where the model has them; else nothing."""
+    model = run.config.model.build(run.data.visible)
+    frame = getattr(model, "frame", None)
+    if frame is None:
+        return {}
+    whole = np.full(len(data.test), run.data.visible // frame)
+    steps = whole if data.test_context is None else np.sum(data.test_context > 0, axis=1)
+    found = per_step("test_nll", -np.asarray(estimate.log_prob, np.float64), steps)
+    if isinstance(model, LatentVariableModel) and model.filter_step is not None:
+        x, key = examples(data, "test"), evaluation_key(run.config.seed, FILTER)
+        filtered = _filter(program_config(run.config), params, key, x, run.data.visible, num_samples)
+        found |= per_step("test_nll_particle_filter", -np.asarray(filtered.log_prob, np.float64), steps)
+    return found
 
 
 @functools.partial(jax.jit, static_argnames="visible")

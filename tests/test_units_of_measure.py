@@ -1,4 +1,4 @@
-"""Figures in the units of the papers: bits per dimension, and nats in a flow's logit space."""
+"""Figures in the units of the papers: bits per dimension, nats in a flow's logit space, nats by time step."""
 
 import math
 
@@ -7,13 +7,14 @@ import pytest
 from runs import Log
 
 from genjax_models.config import Config, Training
-from genjax_models.data import Digits
+from genjax_models.data import Arrays, Digits
 from genjax_models.errors import DataError
 from genjax_models.experiment import train_run
-from genjax_models.models import MADE, MAF, VAE
+from genjax_models.measuring import per_step
+from genjax_models.models import MADE, MAF, VAE, VariationalRNN
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Categorical, Gaussian
-from genjax_models.objectives import ELBO, MaximumLikelihood
+from genjax_models.objectives import ELBO, FIVO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 
 LOGIT = 0.05
@@ -54,6 +55,31 @@ def test_levels_as_they_are(tmp_path):
     assert 3 < result["test_bits_per_dim"] < 5
     assert "test_nll_in_logit_space" not in result
     assert not any("intensities" in line for line in log)
+
+
+def test_sequences_are_measured_by_time_step(tmp_path):
+    """Both estimates of log p(x), importance weighted and by filters, by sequence and by step."""
+    bits = np.random.RandomState(0).uniform(size=(60, 3, 4)) < 0.3
+    np.save(tmp_path / "bits.npy", bits.reshape(60, 12).astype(np.uint8))
+    model = VariationalRNN(frame=4, latent=2, hidden=4, features=4)
+    result, _ = run(tmp_path / "run", model, Arrays(str(tmp_path / "bits.npy")), FIVO(num_particles=2))
+    for name in ("test_nll", "test_nll_particle_filter"):
+        for figure in ("", "_standard_error"):
+            by_step = result[f"{name}_per_step{figure}"]
+            assert by_step == pytest.approx(result[f"{name}{figure}"] / 3, rel=1e-9)
+    assert result["test_nll_particle_filter"] == pytest.approx(result["test_nll"], abs=0.1)
+
+
+def test_figures_by_step_weigh_sequences_by_their_length():
+    """The ratio of totals, and its error by the delta method, near that of many redrawn sets of sequences."""
+    random = np.random.RandomState(0)
+    steps = random.randint(1, 30, size=200)
+    nll = 2.0 * steps + random.normal(size=200) * np.sqrt(steps)
+    found = per_step("nll", nll, steps)
+    assert found["nll_per_step"] == pytest.approx(nll.sum() / steps.sum(), rel=1e-12)
+    rows = random.randint(200, size=(4000, 200))
+    redrawn = nll[rows].sum(axis=1) / steps[rows].sum(axis=1)
+    assert found["nll_per_step_standard_error"] == pytest.approx(redrawn.std(), rel=0.1)
 
 
 def test_bernoulli_figures_have_no_bits(tmp_path):
