@@ -16,6 +16,7 @@ from genjax_models.evaluation.bidirectional import (
 from genjax_models.evaluation.bound import objective_metrics
 from genjax_models.evaluation.codes import interpolate_codes, reconstruct, response, traverse
 from genjax_models.evaluation.completion import complete
+from genjax_models.evaluation.continuation import continue_sequences
 from genjax_models.evaluation.distortion import RateDistortion, rate_distortion
 from genjax_models.evaluation.gradients import (
     GradientStatistics,
@@ -59,6 +60,7 @@ __all__ = [
     "blend",
     "choose_sigma",
     "complete",
+    "continue_sequences",
     "exact_gradient",
     "exact_log_marginal",
     "exact_log_p_star",
