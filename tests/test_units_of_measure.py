@@ -59,8 +59,8 @@ def test_levels_as_they_are(tmp_path):
 
 def test_sequences_are_measured_by_time_step(tmp_path):
     """Both estimates of log p(x), importance weighted and by filters, by sequence and by step."""
-    bits = np.random.RandomState(0).uniform(size=(60, 3, 4)) < 0.3
-    np.save(tmp_path / "bits.npy", bits.reshape(60, 12).astype(np.uint8))
+    bits = np.random.RandomState(0).uniform(size=(100, 3, 4)) < 0.3
+    np.save(tmp_path / "bits.npy", bits.reshape(100, 12).astype(np.uint8))
     model = VariationalRNN(frame=4, latent=2, hidden=4, features=4)
     result, _ = run(tmp_path / "run", model, Arrays(str(tmp_path / "bits.npy")), FIVO(num_particles=2))
     for name in ("test_nll", "test_nll_particle_filter"):
