@@ -232,6 +232,8 @@ def others(value, annotation):
 # Fields that are only allowed beside another.
 BESIDE = {
     "nesterov": {"momentum": 0.5},
+    "num_particles": {"num_groups": 1},
+    "num_groups": {"num_particles": 11},
     "generative": {"layers": (3,)},
     "recognition": {"layers": (3, 2)},
     "nade_hidden": {"recognition": "nade"},
