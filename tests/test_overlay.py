@@ -246,7 +246,7 @@ BESIDE = {
     "scales": {"image_shape": (1024, 2048)},
 }
 # Values where not any number or any two will do.
-FITTING = {"order": (1, 2, 0), "image_shape": (32, 64), "train_every": 3, "square": 5}
+FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5}
 FIELDS = [(cls, name) for cls in types().values() for name in annotations(cls)]
 
 
