@@ -32,6 +32,7 @@ from genjax_models.measuring import (
     Log,
     abstract_state,
     best_by,
+    canvases,
     check_p_star,
     chosen_parameters,
     draw_completions,
@@ -330,7 +331,7 @@ def write_result(
         clock: the run's.
         data: the run's.
     """
-    from genjax_models import plots
+    from genjax_models import canvas_plots, plots
 
     metric, shape = best_by(run.config), run.data.image_shape
     samples = sample_images(run, params, 100, contexts=data.test_context)
@@ -339,6 +340,9 @@ def write_result(
     plots.save_images(run.folder / "samples.png", samples, shape)
     if (shown := views(run, params, data, 20)) is not None:
         plots.save_images(run.folder / "views.png", shown.reshape(-1, run.data.visible), shape, columns=12)
+    if (drawn := canvases(run, params, 16)) is not None and shape is not None:
+        canvas_plots.save_strips(run.folder / "canvases.png", drawn[0], shape, drawn[1])
+        canvas_plots.save_animation(run.folder / "canvases.gif", drawn[0], shape, drawn[1])
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested,

@@ -162,6 +162,28 @@ def example_log_marginal(config: Config, params: Params, key, x, visible: int, n
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num"))
+def draw_canvases(config: Config, params: Params, key, visible: int, num: int) -> tuple[jax.Array, jax.Array | None]:
+    """E[x] as it stands after every step of `num` draws of z, [num, T, D], and where each step draws, [num, T, 4]."""
+    model = config.model.build(visible)
+
+    def one(key):
+        z, _ = model.sample_joint(params, key, ())
+        return model.canvases(params, z, ()), None if model.windows is None else model.windows(params, z, ())
+
+    return jax.vmap(one)(jax.random.split(key, num))
+
+
+def canvases(run: Run, params: Params, num: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """`draw_canvases` of the samples that are in the run's picture; None where images are not drawn step by step."""
+    model = run.config.model.build(run.data.visible)
+    if getattr(model, "canvases", None) is None or run.data.image_shape is None:
+        return None
+    key = evaluation_key(run.config.seed, 3)
+    drawn, windows = draw_canvases(program_config(run.config), params, key, run.data.visible, num)
+    return np.asarray(drawn), None if windows is None else np.asarray(windows)
+
+
+@functools.partial(jax.jit, static_argnames=("visible", "num"))
 def draw_expectations(config: Config, params: Params, key, visible: int, num: int, contexts: Any = ()) -> jax.Array:
     """E[x | z] of draws of z from the prior, [num, D]; where that has no closed form, the draws of x.
 

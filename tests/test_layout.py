@@ -16,7 +16,7 @@ LAYERS = [
     {"distributions", "optimizers", "overlay", "sequences", "data"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints"},
-    {"diagnostic_plots", "sound"},
+    {"canvas_plots", "diagnostic_plots", "sound"},
     {"run_folder"},
     {"measuring"},
     {"preparation", "stack"},
