@@ -80,6 +80,7 @@ class LatentVariableModel(NamedTuple):
     # (params) -> (biases of the top layer, ((W [above, below], b [below]), ...) down to x): p with sigmoid units alone.
     affine_layers: Callable[..., tuple[jax.Array, tuple]] | None = None
     factorial_posterior: bool = False  # whether q's units of a group are independent given the groups drawn before
+    shared_parameters: bool = False  # whether there is a group "shared", of parameters that belong to p and to q
     layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
     # (params, x, c) -> `kl` by the latents of each group, arrays as z; where q and p are products over them.
     kl_by_dimension: Callable[..., tuple[jax.Array, ...]] | None = None

@@ -289,6 +289,15 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
 }
 
 
+def teaches_apart(objective: ObjectiveConfig) -> bool:
+    """Whether p and q follow gradients that are not those of one bound."""
+    if isinstance(objective, DReG):
+        return objective.update == "reweighted_wake"
+    if isinstance(objective, NVIL):
+        return objective.normalize
+    return isinstance(objective, WakeSleep | ReweightedWakeSleep | Bidirectional | PartiallyImportanceWeighted)
+
+
 def fits(objective: ObjectiveConfig, model: Any) -> bool:
     """Whether the objective, or every part of it, is to build on the model."""
     if isinstance(objective, Sum):
@@ -298,6 +307,8 @@ def fits(objective: ObjectiveConfig, model: Any) -> bool:
     if isinstance(objective, Adversarial | MomentMatching):
         return isinstance(model, ImplicitModel) and (isinstance(objective, MomentMatching) or model.critic is not None)
     if not isinstance(model, LatentVariableModel):
+        return False
+    if model.shared_parameters and teaches_apart(objective):
         return False
     if isinstance(objective, NVIL):
         return model.layered or not objective.local

@@ -125,5 +125,8 @@ def as_model(capability: type[M], module: nn.Module) -> M:
         callable_one = callable(getattr(type(module), name, None)) or isinstance(getattr(module, name), nn.Module)
         return Method(module, name) if callable_one else getattr(module, name)
 
+    found = {n: get(n) for n in names}
+    if capability is LatentVariableModel:
+        found["shared_parameters"] = hasattr(module, "shared")
     name = type(module).__name__.removesuffix("Module")
-    return capability(name=name, init=Init(module, capability), **{n: get(n) for n in names})
+    return capability(name=name, init=Init(module, capability), **found)

@@ -17,6 +17,7 @@ from genjax_models.objectives.common import (
     only,
     owns_nothing,
     propose,
+    require_groups_apart,
     require_reparameterized,
 )
 from genjax_models.objectives.particles import (
@@ -123,7 +124,7 @@ def partially_importance_weighted(
         An `Objective` whose value is minus the bound of all K; metric "bound", nats per example.
 
     Raises:
-        ModelError: the model's samples carry no gradient; when initialized, "shared" parameters.
+        ModelError: the model's samples carry no gradient, or it has "shared" parameters.
         ConfigError: an impossible number of particles or of groups.
 
     Example:
@@ -134,6 +135,7 @@ def partially_importance_weighted(
     """
     name = "partially_importance_weighted"
     require_reparameterized(name, model)
+    require_groups_apart(name, model)
     require_count(f"{name}: num_particles", num_particles)
     require_count(f"{name}: num_groups", num_groups)
     if num_particles % num_groups:

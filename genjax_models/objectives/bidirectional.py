@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective
 from genjax_models.errors import require_bool, require_count
-from genjax_models.objectives.common import RefuseShared, require_latent_variable_model
+from genjax_models.objectives.common import RefuseShared, require_groups_apart, require_latent_variable_model
 from genjax_models.objectives.particles import centred_square_root_bound, square_root_bound
 from genjax_models.objectives.wake_sleep import WakeSleepLoss
 
@@ -47,6 +47,7 @@ def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: 
         in the authors' program.
     """
     require_latent_variable_model("bidirectional", model)
+    require_groups_apart("bidirectional", model)
     require_count("bidirectional: num_particles", num_particles)
     require_bool("bidirectional: centred", centred)
     estimate = centred_square_root_bound if centred else square_root_bound

@@ -29,6 +29,19 @@ def owns_nothing(key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
     return (), ()
 
 
+def _shared(objective: str, model: str) -> ModelError:
+    return ModelError(
+        f'{objective} trains the groups "generative" and "recognition" each by a gradient of its own; {model} also has '
+        '"shared" parameters, which belong to both. Use elbo or iwae.'
+    )
+
+
+def require_groups_apart(objective: str, model: LatentVariableModel) -> None:
+    """Raise ModelError, naming both, if parameters belong to p and to q."""
+    if model.shared_parameters:
+        raise _shared(objective, model.name)
+
+
 @dataclasses.dataclass(frozen=True)
 class RefuseShared:
     """`Objective.init` of an objective that owns nothing and teaches each group something of its own."""
@@ -36,11 +49,9 @@ class RefuseShared:
     objective: str
 
     def __call__(self, key: Key, params: Params, batch: Any) -> tuple[tuple, tuple]:
+        # A model that was not made by `as_model` may not have said so before.
         if "shared" in params:
-            raise ModelError(
-                f'{self.objective} trains the groups "generative" and "recognition" each by a gradient of its own; '
-                'this model also has "shared" parameters, which belong to both. Use elbo or iwae.'
-            )
+            raise _shared(self.objective, "this model")
         return (), ()
 
 

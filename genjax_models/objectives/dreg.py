@@ -16,6 +16,7 @@ from genjax_models.objectives.common import (
     loss_of,
     owns_nothing,
     propose,
+    require_groups_apart,
     require_reparameterized,
 )
 from genjax_models.objectives.particles import importance_weighted_bound
@@ -83,6 +84,7 @@ def dreg(model: LatentVariableModel, num_particles: int = 50, update: Update = "
         if num_particles < 2:
             raise ConfigError(f"dreg: num_particles got {num_particles}; {TWO}")
         # Its two gradients are not those of one bound.
+        require_groups_apart("dreg", model)
         return Objective(RefuseShared("dreg"), DReGLoss(model, num_particles, update))
     return Objective(owns_nothing, DReGLoss(model, num_particles, update))
 

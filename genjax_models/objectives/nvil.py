@@ -42,6 +42,13 @@ def local_signals(log_p: Joint, log_q: tuple, z: Any, x: jax.Array) -> tuple[Sig
     return tuple(signals)
 
 
+def _shared(model: LatentVariableModel) -> ModelError:
+    return ModelError(
+        f'nvil: {model.name} has "shared" parameters. Normalization rescales the gradient of q but not that of p, so '
+        "these would follow no bound's gradient; use normalize=False, reinforce or vimco."
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class NVILInit:
     """`Objective.init` of `nvil`: a baseline network and running moments for each signal."""
@@ -52,11 +59,9 @@ class NVILInit:
     baseline: Any
 
     def __call__(self, key, params, batch):
+        # A model that was not made by `as_model` may not have said so before.
         if self.normalize and "shared" in params:
-            raise ModelError(
-                f'nvil: {self.model.name} has "shared" parameters. Normalization rescales the gradient of q but not '
-                "that of p, so these would follow no bound's gradient; use normalize=False, reinforce or vimco."
-            )
+            raise _shared(self.model)
         x, c = jax.tree.map(lambda v: v[0], tuple(as_batch(batch)))
         given = [x]
         if self.local:
@@ -151,6 +156,8 @@ def nvil(
         Mnih and Gregor, "Neural variational inference and learning in belief networks", 2014, algorithm 1.
     """
     require_latent_variable_model("nvil", model)
+    if normalize and model.shared_parameters:
+        raise _shared(model)
     require_count("nvil: num_particles", num_particles)
     for name, value in (("local", local), ("centre", centre), ("normalize", normalize)):
         require_bool(f"nvil: {name}", value)

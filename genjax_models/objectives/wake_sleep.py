@@ -19,6 +19,7 @@ from genjax_models.objectives.common import (
     fixed_particles,
     loss_of,
     only,
+    require_groups_apart,
     require_latent_variable_model,
 )
 from genjax_models.objectives.particles import Estimate, reweighted_wake, wake
@@ -82,6 +83,7 @@ def wake_sleep(model: LatentVariableModel) -> Objective:
         Hinton, Dayan, Frey and Neal, "The wake-sleep algorithm for unsupervised neural networks", 1995.
     """
     require_latent_variable_model("wake_sleep", model)
+    require_groups_apart("wake_sleep", model)
     return Objective(RefuseShared("wake_sleep"), WakeSleepLoss(model, 1, wake, wake=None, sleep=1.0))
 
 
@@ -117,6 +119,7 @@ def reweighted_wake_sleep(
         Bornschein and Bengio, "Reweighted wake-sleep", 2015, algorithm 1.
     """
     require_latent_variable_model("reweighted_wake_sleep", model)
+    require_groups_apart("reweighted_wake_sleep", model)
     require_count("reweighted_wake_sleep: num_particles", num_particles)
     if wake is None and sleep is None:
         raise ConfigError("reweighted_wake_sleep: wake and sleep are both None, so q would never be trained; give one.")

@@ -29,15 +29,6 @@ from genjax_models.core import Joint, total
 from genjax_models.errors import ModelError
 from genjax_models.evaluation import log_marginal
 from genjax_models.models import VAE, adapter
-from genjax_models.objectives import (
-    NVIL,
-    Bidirectional,
-    DReG,
-    PartiallyImportanceWeighted,
-    ReweightedWakeSleep,
-    Sum,
-    WakeSleep,
-)
 from genjax_models.optimizers import Adam
 from genjax_models.train import make_train_step
 
@@ -420,7 +411,6 @@ def lowered(small, config):
 # fitting objective on a belief net that lacks most of it; two objectives, by turns, on the others.
 WHOLE = [MODELS["vae"][0], MODELS["sigmoid_belief_network"][0]]
 BARE = [MODELS["sigmoid_belief_network"][2]]
-APART = (WakeSleep, ReweightedWakeSleep, Bidirectional, NVIL, DReG, PartiallyImportanceWeighted, Sum)
 
 
 def lowered_with(number, small):
@@ -429,9 +419,7 @@ def lowered_with(number, small):
         return fitting(model)
     if small in BARE:
         return [row[0] for row in OBJECTIVES.values() if fits(row[0], model)]
-    # Those that teach p and q apart refuse shared parameters when they meet them.
-    shared = hasattr(model.init.module, "shared")
-    found = [config for config in fitting(model) if not (shared and isinstance(config, APART))]
+    found = fitting(model)
     return [found[2 * number % len(found)], found[(2 * number + 1) % len(found)]]
 
 

@@ -321,4 +321,4 @@ def test_refusals():
         elbo(hierarchical_vae(3, layers=(1,), hidden=(2,)), free_bits_by_dimension=0.1)
     ladder = hierarchical_vae(3, layers=(2, 1), hidden=(2, 2), inference="ladder")
     with pytest.raises(ModelError, match="shared"):
-        partially_importance_weighted(ladder, 4, 2).init(jax.random.key(0), ladder.init(jax.random.key(0), X3[0]), X3)
+        partially_importance_weighted(ladder, 4, 2)
