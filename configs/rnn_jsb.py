@@ -2,7 +2,9 @@
 
     genjax-models train configs/rnn_jsb.py --data-dir DIR
 
-EXPECTED: not yet run.
+Machine and time: 254 s on 2 cores, of which one thread was used, shared with much other work.
+EXPECTED: test NLL 514.25 +- 25.39 nats per sequence, exact, 77 chorales; 8.38 +- 0.10 per time step. The
+comparison is in `vrnn_jsb.py`.
 """
 
 from genjax_models.config import Config, Training

@@ -2,7 +2,17 @@
 
     genjax-models train configs/vrnn_jsb.py --data-dir DIR
 
-EXPECTED: not yet run.
+Machine and time: 845 s on 2 cores, of which one thread was used, shared with much other work; rnn_jsb 254 s.
+EXPECTED: test NLL 442.36 +- 22.70 nats per sequence by importance weighting (1,000 samples, 77 chorales), 434.12 +-
+21.95 by ten particle filters of 100. In nats per time step, on the test split, with the parameters of each:
+
+    variational RNN, filters                 7.07 +- 0.10   166,652 parameters
+    variational RNN, importance weighting    7.21 +- 0.10
+    RNN (rnn_jsb), exact                     8.38 +- 0.10   169,328 parameters
+    RNN-NADE (Boulanger-Lewandowski et al. 2012), from memory   5.56
+
+Latents let the keys of a step depend on each other, which those of the plain network do not; RNN-NADE has them depend
+on each other without latents. Both overfit 229 chorales; the validation bound chooses the step.
 """
 
 from genjax_models.config import Config, Evaluation, Training

@@ -473,7 +473,7 @@ from genjax_models.optimizers import Adam
 from genjax_models.sweep import Sweep
 
 CONFIG = Config(
-    VAE(2, MLP((4,)), MLP((4,))), ELBO(), Adam(1e-2), Arrays("bits.npy"),
+    VAE(2, MLP((4,), "tanh"), MLP((4,), "tanh")), ELBO(), Adam(1e-2), Arrays("bits.npy"),
     Training(40, batch_size=8, evaluate_every=10, chunk=5),
     Evaluation(50), seed=3,
 )
