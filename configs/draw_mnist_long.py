@@ -4,8 +4,8 @@
 
 EXPECTED: not yet run.
 
-Beside it: at most 80.97, a bound (Gregor, Danihelka, Graves, Rezende and Wierstra 2015, table 1). The paper does not say
-how long it trained; its batches are of 128 images. configs/draw_mnist.py is the short recipe.
+Beside it: at most 80.97, a bound (Gregor, Danihelka, Graves, Rezende and Wierstra 2015, table 1). Of the architecture
+all is theirs, of the optimization nothing but Adam. configs/draw_mnist.py is the short recipe.
 """
 
 from genjax_models.config import Config, Evaluation, Training
@@ -21,6 +21,6 @@ CONFIG = Config(
     objective=ELBO(),
     optimizer=Adam(learning_rate=Cosine(start=1e-3, steps=STEPS, final_fraction=0.01), clip_norm=5.0),
     data=BinarizedMNIST(),
-    training=Training(num_steps=STEPS, batch_size=128, evaluate_every=10_000, average=0.9995),
+    training=Training(num_steps=STEPS, batch_size=100, evaluate_every=10_000, average=0.9995),
     evaluation=Evaluation(num_samples=1000),
 )
