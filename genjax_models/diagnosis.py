@@ -31,7 +31,7 @@ from genjax_models.evaluation import (
     traverse,
 )
 from genjax_models.evaluation.activity import THRESHOLD
-from genjax_models.evaluation.blocks import compiled
+from genjax_models.evaluation.blocks import compiled, in_blocks
 from genjax_models.evaluation.moments import require_real_latents
 from genjax_models.experiment import load_run_data
 from genjax_models.measuring import DIAGNOSIS, Log, chosen_parameters, evaluation_key, mean_and_error, number
@@ -49,6 +49,7 @@ PICTURES = (
     "traversals.png",
 )
 PRIOR_DRAWS = 10_000
+MOST_PRIOR_NUMBERS = 2_000_000
 REFINED = 100  # examples, at most, whose q is refined
 DRAWS, MEANS, RECONSTRUCTIONS = "draws of x", "means E[x|z]", "reconstructions E[x|z]"
 
@@ -73,33 +74,36 @@ def _open(run: Run, model: Any, num: int, data_dir: str | None, log: Log) -> Ope
     return Opened(run, model, params, chosen.step, data, given)
 
 
-def _draw(model, params, key, contexts):
-    """Draws of x, and E[x | z] at the same z, where the model has it."""
+def _draw(model, block, params, key, batch):
+    """For every example a draw of x given its context, and E[x | z] at the same z, where the model has it."""
 
-    def one(key, c):
+    def one(key, row):
         if not isinstance(model, LatentVariableModel):
-            return model.sample(params, key, c), None
-        z, x = model.sample_joint(params, key, c)
-        return x, None if model.decode is None else model.decode(params, z, c)
+            return model.sample(params, key, row.context), None
+        z, x = model.sample_joint(params, key, row.context)
+        return x, None if model.decode is None else model.decode(params, z, row.context)
 
-    return jax.vmap(one)(key, contexts)
+    return in_blocks(one, key, batch, block)
 
 
-_run_draw = compiled(_draw, static=1)
+def _prior_draws(model, block, params, key, batch):
+    return in_blocks(lambda key, row: model.sample_joint(params, key, row.context)[0], key, batch, block)
+
+
+_run_draw, _run_prior_draws = compiled(_draw, static=2), compiled(_prior_draws, static=2)
 
 
 def _sample(opened: Opened, key: jax.Array) -> tuple[np.ndarray, np.ndarray | None]:
     """As many draws of x as there are examples, given their contexts, and E[x | z] at the z of each."""
-    keys = jax.random.split(key, opened.batch.x.shape[0])
-    x, mean = _run_draw(opened.model, opened.params, keys, opened.batch.context)
+    x, mean = _run_draw(opened.model, 100, opened.params, key, opened.batch)
     return np.asarray(x), None if mean is None else np.asarray(mean)
 
 
-def _prior_draws(model, params, keys, contexts):
-    return jax.vmap(lambda k, c: model.sample_joint(params, k, c)[0])(keys, contexts)
-
-
-_run_prior_draws = compiled(_prior_draws, static=1)
+def _number_of_prior_draws(opened: Opened) -> int:
+    """Fewer of them where there are many latents, as of sequences."""
+    context = _row(opened.batch.context, 0)
+    z, _ = jax.eval_shape(opened.model.sample_joint, opened.params, jax.random.key(0), context)
+    return min(PRIOR_DRAWS, max(500, MOST_PRIOR_NUMBERS // sum(leaf.size for leaf in jax.tree.leaves(z))))
 
 
 def _figures(**named: Any) -> dict[str, float | None]:
@@ -383,9 +387,9 @@ def diagnose_run(
     _prepare_folder(out, overwrite)
     keys = iter(jax.random.split(evaluation_key(run.config.seed, DIAGNOSIS), 8))
     number_given = opened.batch.x.shape[0]
-    rows = np.arange(PRIOR_DRAWS) % number_given
-    contexts = jax.tree.map(lambda v: v[rows], opened.batch.context)
-    z_prior = _run_prior_draws(model, opened.params, jax.random.split(next(keys), len(rows)), contexts)
+    rows = np.arange(_number_of_prior_draws(opened)) % number_given
+    given = jax.tree.map(lambda v: v[rows], opened.batch)
+    z_prior = _run_prior_draws(model, 500, opened.params, next(keys), given)
     left_out: dict[str, str] = {}
 
     def attempt(what: str, act: Callable[[], Any]) -> Any:
@@ -414,11 +418,14 @@ def diagnose_run(
                 "aggregate posterior", lambda: _aggregate(opened, key_aggregate, z_prior, latents, out)
             ),
             "refinement": attempt("refinement of q", lambda: _refinement(opened, key_refinement, out)),
-            "spectra": attempt("spectra", lambda: _spectra(opened, key_spectra, out)),
         }
-        attempt("reconstructions", lambda: _reconstructions(opened, key_pictures, out))
-        attempt("interpolations", lambda: _interpolations(opened, moments.mean, out))
-        attempt("traversals", lambda: _traversals(opened, moments.mean, latents, out))
+        if run.data.image_shape is None:
+            found["spectra"] = attempt("spectra and images", lambda: _require_images(run))
+        else:
+            found["spectra"] = attempt("spectra", lambda: _spectra(opened, key_spectra, out))
+            attempt("reconstructions", lambda: _reconstructions(opened, key_pictures, out))
+            attempt("interpolations", lambda: _interpolations(opened, moments.mean, out))
+            attempt("traversals", lambda: _traversals(opened, moments.mean, latents, out))
         if isinstance(source := run.config.data, PlantedDigits):
             found["planted"] = attempt("planted squares", lambda: _planted(opened, source, key_planted))
         found |= {"left_out": left_out, "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}"}

@@ -130,6 +130,7 @@ def save_aggregate_posterior(
         right.errorbar(at + shift, mean, std, fmt="o", color=colour, markersize=3, capsize=2, linewidth=1, label=label)
     if len(shown) <= 40:
         right.set_xticks(at, [name(v, groups) for v in shown], fontsize=7, rotation=90 if len(shown) > 20 else 0)
+    right.set_xlim(-0.8, len(shown) - 0.2)
     right.set(xlabel="latent, in the same order", ylabel="mean ± standard deviation")
     right.grid(alpha=0.3, axis="y")
     low_end, high_end = right.get_ylim()
