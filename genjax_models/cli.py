@@ -185,6 +185,21 @@ def parser() -> argparse.ArgumentParser:
     spectra.add_argument("--data-dir", metavar="DIR", help=where)
     spectra.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
+    continuing = commands.add_parser(
+        "continue",
+        help="go on with the first steps of test sequences",
+        description="Keep the first steps of test sequences, and let a model of sequences draw the others. In the "
+        "folder: sequences.npy; of piano rolls a picture, MIDI and WAV files; of speech WAV files.",
+    )
+    continuing.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    continuing.add_argument("--steps", type=_positive, default=16, metavar="T", help="steps kept (default: 16)")
+    continuing.add_argument("--num", type=_positive, default=4, metavar="N", help="sequences (default: 4)")
+    continuing.add_argument("--seed", type=int, default=1, metavar="S", help="another draw for each (default: 1)")
+    folder = "the folder for the files (default: continuations)"
+    continuing.add_argument("--out", default="continuations", metavar="FOLDER", help=folder)
+    continuing.add_argument("--overwrite", action="store_true", help="replace files of the same names in the folder")
+    continuing.add_argument("--data-dir", metavar="DIR", help=where)
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -547,6 +562,24 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _continue(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.continuation import continue_run
+
+    files = continue_run(
+        Path(arguments.run_dir),
+        Path(arguments.out),
+        steps=arguments.steps,
+        num=arguments.num,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print("\n".join(map(str, files)))
+    return 0
+
+
 def _spectra(arguments: argparse.Namespace) -> int:
     _use_compilation_cache()
     from genjax_models.diagnosis import compare_spectra, spectra_table
@@ -636,6 +669,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "estimators": _estimators,
             "diagnose": _diagnose,
             "spectra": _spectra,
+            "continue": _continue,
             "list": _list,
         }
         return commands[arguments.command](arguments)

@@ -286,7 +286,7 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
 
 
 # Streams beyond samples' seeds.
-LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS, FILTER = (2**32 - i for i in range(1, 7))
+LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS, FILTER, CONTINUATION = (2**32 - i for i in range(1, 8))
 FILTERS = 10  # particle filters of a sequence, among which the samples of log p(x) are shared out
 PARZEN = 2**31  # a seed of samples that no command takes
 

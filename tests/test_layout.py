@@ -21,7 +21,7 @@ LAYERS = [
     {"measuring"},
     {"preparation", "stack"},
     {"experiment", "sweep"},
-    {"estimator_comparison", "diagnosis"},
+    {"estimator_comparison", "diagnosis", "continuation"},
     {"sweep_training"},
     {"sweep_folder"},
     {"cli"},
