@@ -36,6 +36,7 @@ from genjax_models.objectives.particles import importance_weighted_bound
 
 # The module; mutants patch it.
 PATHWISE = importlib.import_module("genjax_models.objectives.pathwise")
+COMMON = importlib.import_module("genjax_models.objectives.common")  # where `iwae` has its loss
 pytestmark = pytest.mark.usefixtures("x64")
 X1 = np.array([[0.9]])
 X3 = np.array([[0.9, -0.4, 0.3]])
@@ -178,7 +179,8 @@ def test_posterior_makes_every_bound_tight(build):
 
 def wrong_sign(monkeypatch):
     stop = jax.lax.stop_gradient
-    monkeypatch.setattr(PATHWISE, "loss_of", lambda bound, surrogate: -stop(bound) + (surrogate - stop(surrogate)))
+    for module in (PATHWISE, COMMON):
+        monkeypatch.setattr(module, "loss_of", lambda bound, surrogate: -stop(bound) + (surrogate - stop(surrogate)))
 
 
 def beta_in_the_value(monkeypatch):
