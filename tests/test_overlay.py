@@ -197,10 +197,14 @@ def example(cls):
 
 
 def test_json_there_and_back_for_every_combination():
-    """Every model with every objective, optimizer, schedule and data source."""
+    """Every model with every objective, in turn with each optimizer, schedule and data source."""
     rates = [1e-3, *(cls() for cls in SCHEDULES.values())]
     tables = [[example(cls) for cls in table.values()] for table in (MODELS, OBJECTIVES, OPTIMIZERS, SOURCES)]
-    for model, objective, optimizer, data, rate in itertools.product(*tables, rates):
+    models, objectives, *others = tables
+    in_turn = zip(*map(itertools.cycle, (*others, rates)), strict=True)
+    for (model, objective), (optimizer, data, rate) in zip(
+        itertools.product(models, objectives), in_turn, strict=False
+    ):
         optimizer = dataclasses.replace(optimizer, learning_rate=rate)
         whole = Config(model, Sum((Part(objective, rate),)), optimizer, data, Training(), Evaluation(), 5)
         assert there_and_back(whole) == whole
