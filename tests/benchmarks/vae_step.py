@@ -2,7 +2,7 @@
 
 The loss by hand is plain `jax.numpy` on the kernels. It is trained once by our train step, which leaves the cost of the
 parts, and once by value_and_grad and optax alone, which adds that of the policy for non-finite steps: a pass over the
-gradients, and a choice between old and new parameters and moments. All run in the same compiled scan.
+gradients, and a condition on what it finds. All run in the same compiled scan.
 """
 
 import jax
