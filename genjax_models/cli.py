@@ -197,7 +197,7 @@ def parser() -> argparse.ArgumentParser:
     continuing.add_argument("--seed", type=int, default=1, metavar="S", help="another draw for each (default: 1)")
     folder = "the folder for the files (default: continuations)"
     continuing.add_argument("--out", default="continuations", metavar="FOLDER", help=folder)
-    continuing.add_argument("--overwrite", action="store_true", help="replace files of the same names in the folder")
+    continuing.add_argument("--overwrite", action="store_true", help="replace what an earlier one left in the folder")
     continuing.add_argument("--data-dir", metavar="DIR", help=where)
 
     listing = commands.add_parser(

@@ -11,20 +11,14 @@ import numpy as np
 from genjax_models.core import Batch
 from genjax_models.data import PianoRolls, Speech, evaluation_subset
 from genjax_models.errors import ModelError, UserError, require_count
-from genjax_models.evaluation.blocks import compiled
+from genjax_models.evaluation import continue_sequences
 from genjax_models.experiment import load_run_data
 from genjax_models.measuring import CONTINUATION, Log, chosen_parameters, evaluation_key
 from genjax_models.run_folder import open_run
 from genjax_models.sound import save_continuations, save_rolls, wav
 
+FILES = "sequences.npy", "continuations.png", "continuation_[0-9]*.mid", "continuation_[0-9]*.wav"
 SPEECH_RATE = 8000  # samples a second of `data.Speech`
-
-
-def _continue(model, steps, params, keys, batch):
-    return jax.vmap(lambda k, x, c: model.continue_from(params, k, x, steps, c))(keys, batch.x, batch.context)
-
-
-_run_continue = compiled(_continue, static=2)
 
 
 def continue_run(
@@ -49,7 +43,7 @@ def continue_run(
         steps: steps that are kept; sequences that are no longer are passed over.
         num: sequences, by a fixed random draw.
         seed: another one draws anew.
-        overwrite: write into a folder that holds something, over files of the same names.
+        overwrite: write into a folder that holds something, in place of what an earlier call left there.
         data_dir: where data files lie; None for the environment's or the default folder.
         log: hears what happens, line by line.
 
@@ -84,10 +78,12 @@ def continue_run(
     _, params, chosen = chosen_parameters(run, log)
     key = jax.random.fold_in(evaluation_key(run.config.seed, CONTINUATION), seed)
     given = Batch(jnp.asarray(data.test[rows], jnp.float32), jnp.asarray(masks[rows]))
-    drawn = np.asarray(_run_continue(model, steps, params, jax.random.split(key, len(rows)), given))
+    drawn = np.asarray(continue_sequences(model, params, key, given, steps))
     sequences = [x.reshape(length, -1)[mask > 0] for x, mask in zip(drawn, masks[rows], strict=True)]
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for earlier in (f for pattern in FILES for f in out.glob(pattern)):
+            earlier.unlink()
         np.save(out / "sequences.npy", drawn)
         files = [out / "sequences.npy", *_listen(run.config.data, out, sequences, steps)]
     except OSError as error:

@@ -43,7 +43,9 @@ def test_first_steps_are_kept_and_the_others_drawn(tmp_path, monkeypatch, capsys
     assert (out / "continuations.png").is_file()
     assert main(command) == 2
     assert "exists and is not an empty folder" in capsys.readouterr().err
+    (out / "continuation_9.wav").write_bytes(b"of an earlier run")
     assert main([*command, "--overwrite", "--seed", "2"]) == 0
+    assert not (out / "continuation_9.wav").exists()
     again = np.load(out / "sequences.npy")
     assert np.array_equal(again[:, : 2 * FRAME], drawn[:, : 2 * FRAME])
     assert not np.array_equal(again, drawn)

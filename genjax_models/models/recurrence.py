@@ -8,12 +8,30 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax_models.config import config, field
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import Activation, activation
+from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Likelihood, LikelihoodConfig
 
 Cell = Literal["gru", "lstm"]
-CELL_HELP = "the recurrence: gru (Cho et al. 2014) or lstm (Hochreiter and Schmidhuber 1997)"
 zeros = nn.initializers.zeros_init()
+
+
+@config
+class RecurrentConfig(LikelihoodConfig):
+    """What the configurations of recurrent networks have in common."""
+
+    frame: int = field(default=1, ge=1, help="units F of a time step; x is T steps of F units, time first")
+    hidden: int = field(default=64, ge=1, help="units H of the recurrence")
+    features: int = field(default=64, ge=1, help="units of what x and z go through, and of hidden layers")
+    depth: int = field(default=1, ge=1, help="hidden layers of every network, each")
+    cell: Cell = field(default="gru", help="gru (Cho et al. 2014) or lstm (Hochreiter and Schmidhuber 1997)")
+    activation: Activation = field(default="relu", help="of hidden layers")
+    likelihood: Likelihood = field(default=Bernoulli(), help=LIKELIHOOD_HELP)
+
+    @property
+    def least_visible(self) -> int:
+        return self.frame
 
 
 class Memory(NamedTuple):

@@ -6,13 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import config, field
+from genjax_models.config import config
 from genjax_models.core import LikelihoodModel
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.layers import Activation
-from genjax_models.models.recurrence import CELL_HELP, Cell, Recurrence, numbers_of
-from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Emission, Likelihood, LikelihoodConfig
+from genjax_models.models.recurrence import Cell, Recurrence, RecurrentConfig, numbers_of
+from genjax_models.models.units import Emission
 from genjax_models.sequences import frames_of, mask_of, number_of_steps, scan_steps, steps_drawn, where_on
 
 
@@ -78,23 +78,11 @@ class RecurrentLikelihoodModule(nn.Module):
 
 
 @config
-class RecurrentLikelihood(LikelihoodConfig):
+class RecurrentLikelihood(RecurrentConfig):
     """Recurrent network that predicts every time step from those before it, without latents."""
 
     capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Graves 2013; Chung, Kastner, Dinh, Goel, Courville and Bengio 2015"
-
-    frame: int = field(default=1, ge=1, help="units F of a time step; x is T steps of F units, time first")
-    hidden: int = field(default=64, ge=1, help="units H of the recurrence")
-    features: int = field(default=64, ge=1, help="units of phi_x and of hidden layers")
-    depth: int = field(default=1, ge=1, help="hidden layers of phi_x and of the decoder, each")
-    cell: Cell = field(default="gru", help=CELL_HELP)
-    activation: Activation = field(default="relu", help="of hidden layers")
-    likelihood: Likelihood = field(default=Bernoulli(), help=LIKELIHOOD_HELP)
-
-    @property
-    def least_visible(self) -> int:
-        return self.frame
 
     def build(self, visible: int) -> LikelihoodModel:
         """The model of sequences with `visible` values; ConfigError where they are no whole number of steps."""

@@ -12,8 +12,8 @@ from genjax_models.distributions import Normal
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.layers import Activation
-from genjax_models.models.recurrence import CELL_HELP, Cell, Memory, Recurrence, numbers_of
-from genjax_models.models.units import LIKELIHOOD_HELP, Bernoulli, Emission, Likelihood, LikelihoodConfig
+from genjax_models.models.recurrence import Cell, Memory, Recurrence, RecurrentConfig, numbers_of
+from genjax_models.models.units import Emission
 from genjax_models.sequences import frames_of, mask_of, number_of_steps, scan_steps, steps_drawn, where_on
 
 
@@ -177,24 +177,13 @@ class VariationalRNNModule(nn.Module):
 
 
 @config
-class VariationalRNN(LikelihoodConfig):
+class VariationalRNN(RecurrentConfig):
     """Variational recurrent network: a latent vector a time step, with prior, encoder and decoder on one recurrence."""
 
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Chung, Kastner, Dinh, Goel, Courville and Bengio 2015"
 
-    frame: int = field(default=1, ge=1, help="units F of a time step; x is T steps of F units, time first")
     latent: int = field(default=16, ge=1, help="latent units Z of a time step")
-    hidden: int = field(default=64, ge=1, help="units H of the recurrence")
-    features: int = field(default=64, ge=1, help="units of phi_x, phi_z and of hidden layers")
-    depth: int = field(default=1, ge=1, help="hidden layers of phi_x, phi_z, prior, encoder and decoder, each")
-    cell: Cell = field(default="gru", help=CELL_HELP)
-    activation: Activation = field(default="relu", help="of hidden layers")
-    likelihood: Likelihood = field(default=Bernoulli(), help=LIKELIHOOD_HELP)
-
-    @property
-    def least_visible(self) -> int:
-        return self.frame
 
     def build(self, visible: int) -> LatentVariableModel:
         """The model of sequences with `visible` values; ConfigError where they are no whole number of steps."""
