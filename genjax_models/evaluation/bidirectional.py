@@ -27,6 +27,7 @@ from genjax_models.evaluation.marginal import (
     log_sum_over_latents,
     require_few_binary_latents,
 )
+from genjax_models.evaluation.transitions import heat_bath
 from genjax_models.evaluation.weights import LogMean, log_mean, sum_weights
 
 
@@ -258,26 +259,6 @@ def _resample(model, params, key, num_proposals, c) -> Pair:
     return jax.lax.fori_loop(1, num_proposals, better, one(jax.random.fold_in(key, 0)))[0]
 
 
-def heat_bath_logit(log_density, units, i) -> Scalar:
-    """The log-odds of binary unit i to be on, given the others."""
-    off, on = jax.vmap(lambda value: log_density(units.at[i].set(value)))(jnp.array([0.0, 1.0], units.dtype))
-    return on - off
-
-
-def _heat_bath(log_density, units, key, free) -> tuple[jax.Array, jax.Array]:
-    """Units [n] drawn one after another from their conditionals where `free`; and the probabilities, all [n]."""
-    uniforms = jax.random.uniform(key, units.shape, units.dtype)
-
-    def visit(i, carry):
-        units, probabilities = carry
-        p = jax.nn.sigmoid(heat_bath_logit(log_density, units, i))
-        drawn = (uniforms[i] < p).astype(units.dtype)
-        unit, p = (jnp.where(free[i], new, units[i]) for new in (drawn, p))
-        return units.at[i].set(unit), probabilities.at[i].set(p)
-
-    return jax.lax.fori_loop(0, len(units), visit, (units, units))
-
-
 def refresh_candidates(model, params, key, x, z, c, number) -> tuple[Latents, jax.Array]:
     """z and `number` draws of q(. | x), with log sqrt(p(x, z) / q(z | x)): leaves [1 + number, ...]."""
     new, log_w = jax.vmap(lambda k: _guess(model, params, k, x, c))(jax.random.split(key, number))
@@ -301,7 +282,7 @@ def _update_latents(model, params, key, x, z, c, num_candidates) -> Latents:
             return log_root(model, params, jax.tree.unflatten(structure, parts), x, c)
 
         flat = leaves[i].ravel()
-        leaves[i] = _heat_bath(log_density, flat, k, jnp.ones(flat.shape, bool))[0].reshape(leaves[i].shape)
+        leaves[i] = heat_bath(log_density, flat, k, jnp.ones(flat.shape, bool))[0].reshape(leaves[i].shape)
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -315,7 +296,7 @@ def gibbs_sweep(model, params, key, pair: Pair, hidden, c, num_candidates) -> tu
     def log_density(x):
         return jnp.sum(jax.vmap(lambda z: log_root(model, params, z, x, c))(z))
 
-    x, probabilities = _heat_bath(log_density, pair.x, below, hidden)
+    x, probabilities = heat_bath(log_density, pair.x, below, hidden)
     return Pair(x, z), probabilities
 
 

@@ -6,27 +6,54 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from genjax_models.core import is_hashable
 
 
-def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int) -> Any:
+def devices_for(*trees: Any) -> int:
+    """The number of devices that examples can be shared out to: all of this process's, or one.
+
+    One within somebody's trace, whose mesh is another; where arrays were put on some of the devices by the caller; and
+    with several processes, each of which has all the examples.
+    """
+    devices = jax.devices()
+    for leaf in jax.tree.leaves(trees):
+        if isinstance(leaf, jax.core.Tracer):
+            return 1
+        if isinstance(leaf, jax.Array) and leaf.committed and leaf.sharding.device_set != set(devices):
+            return 1
+    return len(devices) if jax.process_count() == 1 else 1
+
+
+def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: int = 1) -> Any:
     """`function(key, example)` of every example, leaves [N, ...], `block` examples at a time.
 
-    Example i gets `fold_in(key, i)`, so its value does not depend on the block's size.
+    Example i gets `fold_in(key, i)`, so its value does not depend on the block's size. The blocks are shared out to
+    that many devices, where there is one for each.
     """
     number = jax.tree.leaves(examples)[0].shape[0]
     block = min(block, number)
     blocks = -(-number // block)
+    spread = blocks >= devices > 1
+    if spread:
+        blocks = -(-blocks // devices) * devices
 
     def of_block(indices):
         rows = jax.tree.map(lambda v: v[indices], examples)
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
         return jax.vmap(function)(keys, rows)
 
+    def of_device(indices):
+        return jax.lax.map(of_block, indices)
+
+    if spread:
+        mesh, split = Mesh(np.array(jax.devices()[:devices]), ("examples",)), PartitionSpec("examples")
+        of_device = jax.shard_map(of_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     # The last block is filled up with the last example.
     indices = jnp.minimum(jnp.arange(blocks * block), number - 1).reshape(blocks, block)
-    values = jax.lax.map(of_block, indices)
+    values = of_device(indices)
     return jax.tree.map(lambda v: v.reshape(blocks * block, *v.shape[2:])[:number], values)
 
 

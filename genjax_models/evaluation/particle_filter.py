@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from genjax_models.core import Key, LatentVariableModel, Params, as_batch
 from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import LogMarginal, check_examples, require_sizes
-from genjax_models.evaluation.weights import log_mean, sum_weights
+from genjax_models.evaluation.marginal import LogMarginal, check_examples, require_sizes, summarize
+from genjax_models.evaluation.weights import sum_weights
 from genjax_models.objectives.fivo import RESAMPLERS, Criterion, Resampling, filter_particles, require_filter
 
 
@@ -21,7 +23,8 @@ def _estimate(
 
         return sum_weights(run, key, num_filters, chunk)
 
-    return LogMarginal(*log_mean(in_blocks(example, key, batch, block), num_filters))
+    sums = in_blocks(example, key, batch, block)
+    return summarize(sums, jnp.full_like(sums.largest, jnp.nan), num_filters)
 
 
 _run_estimate = compiled(_estimate, static=7)

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from genjax_models.core import Batch, ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import LogMarginal, check_examples, log_mean_weight, require_sizes
+from genjax_models.evaluation.marginal import LogMarginal, check_examples, log_mean_weight, require_sizes, with_warning
 
 MOST_NODES = 10**6
 
@@ -59,6 +59,9 @@ def prior_log_marginal(
     Returns:
         A `LogMarginal`, leaves [N], nats.
 
+    Warns:
+        DoubtfulEstimate: examples whose weights speak against their estimates, which `doubtful` marks.
+
     Raises:
         ModelError: a model without p(x | z).
         ConfigError: a size below one.
@@ -73,7 +76,8 @@ def prior_log_marginal(
     _require("prior_log_marginal", model)
     require_sizes("prior_log_marginal", num_samples=num_samples, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    return log_mean_weight(model, _likelihood, num_samples, chunk, block, params, key, batch)
+    found = log_mean_weight(model, _likelihood, num_samples, chunk, block, params, key, batch)
+    return with_warning("prior_log_marginal", found, "Propose z by q(z | x), as log_marginal does, or anneal.")
 
 
 def _latent_shapes(model: LatentVariableModel, params: Params, batch: Batch) -> Any:

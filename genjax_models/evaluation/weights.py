@@ -44,14 +44,26 @@ class LogMean(NamedTuple):
 
 def sum_weights(log_weight: Callable[[Key], Scalar], key: Key, num_samples: int, chunk: int) -> RunningSums:
     """The sums of exp(log_weight(fold_in(key, k))) over k < K, `chunk` of them at a time."""
+    return sums_and_largest(log_weight, key, num_samples, chunk, 0)[0]
+
+
+def sums_and_largest(
+    log_weight: Callable[[Key], Scalar], key: Key, num_samples: int, chunk: int, number: int
+) -> tuple[RunningSums, jax.Array]:
+    """`sum_weights`, and the `number` largest log-weights in descending order."""
     chunk = min(chunk, num_samples)
 
-    def add_chunk(i, running):
+    def add_chunk(i, carry):
+        running, largest = carry
         indices = i * chunk + jnp.arange(chunk)
         keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(indices)
-        return running.add(jnp.where(indices < num_samples, jax.vmap(log_weight)(keys), -jnp.inf))
+        log_w = jnp.where(indices < num_samples, jax.vmap(log_weight)(keys), -jnp.inf)
+        if number:
+            largest, _ = jax.lax.top_k(jnp.concatenate([largest, log_w.astype(largest.dtype)]), number)
+        return running.add(log_w), largest
 
-    return jax.lax.fori_loop(0, -(-num_samples // chunk), add_chunk, RunningSums.empty())
+    start = RunningSums.empty(), jnp.full(number, -jnp.inf)
+    return jax.lax.fori_loop(0, -(-num_samples // chunk), add_chunk, start)
 
 
 def log_mean(sums: RunningSums, num_samples: int) -> LogMean:

@@ -27,6 +27,7 @@ BENCHMARKS = (
     "draw_step",
     "cold_start",
     "evaluation_memory",
+    "evaluation_torch",
     "sweep_points",
     "sweep_accelerator",
 )

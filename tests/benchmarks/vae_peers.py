@@ -64,14 +64,15 @@ def _torch_network(params) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def _torch_networks():
+def torch_networks():
+    """Encoder and decoder."""
     _, params = model_and_parameters()
     return _torch_network(params["recognition"]["network"]), _torch_network(params["generative"]["network"])
 
 
 def torch_training():
     """STEPS of a loop as one would write it."""
-    encoder, decoder = _torch_networks()
+    encoder, decoder = torch_networks()
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)
     x = torch.tensor(np.array(data()))
 
@@ -92,7 +93,7 @@ def torch_training():
 
 def pyro_training():
     """STEPS of Pyro's training."""
-    encoder, decoder = _torch_networks()
+    encoder, decoder = torch_networks()
     x = torch.tensor(np.array(data()))
 
     def model(x):
@@ -136,7 +137,7 @@ class _PythaeDecoder(BaseDecoder):
 
 def pythae_training():
     """STEPS of Pythae's training."""
-    encoder, decoder = _torch_networks()
+    encoder, decoder = torch_networks()
     configuration = VAEConfig(input_dim=(VISIBLE,), latent_dim=LATENT, reconstruction_loss="bce")
     model = PythaeVAE(configuration, encoder=_PythaeEncoder(encoder), decoder=_PythaeDecoder(decoder))
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)

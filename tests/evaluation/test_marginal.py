@@ -1,5 +1,7 @@
 """log p(x): exact by enumeration, and estimated by importance weighting."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +21,11 @@ from toys import (
 
 from genjax_models.core import Batch, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
-from genjax_models.evaluation import exact_log_marginal, log_marginal, objective_metrics
-from genjax_models.models import sigmoid_belief_network
+from genjax_models.evaluation import DoubtfulEstimate, exact_log_marginal, log_marginal, objective_metrics
+from genjax_models.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length, trusted_k
+from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models.networks import MLP
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import iwae, reweighted_wake_sleep
 
 KEY = jax.random.key(11)
@@ -64,7 +69,9 @@ def test_standard_errors_are_those_of_repetition(x64):
     """The stated error is the spread of the estimate over keys, and (w, w^2) give the effective sample size."""
     toy = net((3, 2), 4)
     x = toy.x[5:7]
-    found = jax.vmap(lambda k: jnp.stack(log_marginal(toy.model, toy.params, k, x, 500)))(jax.random.split(KEY, 400))
+    found = jax.vmap(lambda k: jnp.stack(log_marginal(toy.model, toy.params, k, x, 500)[:3]))(
+        jax.random.split(KEY, 400)
+    )
     log_prob, error, effective = jnp.moveaxis(found, 1, 0)
     # The standard deviation of 400 draws is known to 1 / sqrt(800) = 3.5 %, four of which are 14 %.
     np.testing.assert_allclose(np.std(log_prob, axis=0, ddof=1), np.sqrt(np.mean(error**2, axis=0)), rtol=0.15)
@@ -206,3 +213,84 @@ def test_objective_metrics_example_by_example(x64):
 
 def _metrics(objective, params, x, block):
     return quick_jit(lambda p: objective_metrics(objective, Trainable(p), (), KEY, jnp.asarray(x), block=block))(params)
+
+
+def test_k_hat_is_that_of_the_tail(x64):
+    """Of exact quantiles of generalized Pareto distributions: their shape, drawn to 1 / 2 as by ten observations."""
+    number = 2000
+    chances = (np.arange(number) + 0.5) / number
+    for shape in (-0.3, 0.2, 0.7, 1.5):
+        excesses = 3 * np.expm1(-shape * np.log1p(-chances)) / shape
+        expected = (number * shape + 10 * 0.5) / (number + 10)
+        assert abs(generalized_pareto_shape(jnp.asarray(excesses)) - expected) < 0.02
+        # Of log-weights: the largest, above one that stands for the threshold; no scale matters.
+        log_w = np.log(np.append(excesses[::-1], 0) + 1) - 700
+        assert abs(pareto_k(jnp.asarray(log_w)) - expected) < 0.02
+    assert np.isnan(pareto_k(jnp.zeros(30)))  # weights that are all equal
+    assert np.isnan(pareto_k(jnp.full(30, -jnp.inf)))
+    assert [tail_length(k) for k in (1, 20, 25, 225, 5000)] == [0, 0, 5, 45, 213]
+    np.testing.assert_allclose([trusted_k(100), trusted_k(100_000)], [0.5, 0.7])
+
+
+def test_k_hat_of_many_weights_in_chunks(x64):
+    """The largest weights are found whatever the chunks, and q that is too narrow is doubted, the posterior not.
+
+    With q = N(m, s^2) for a posterior N(m, t^2) the weights' tail has the shape k = 1 - s^2 / t^2.
+    """
+    toy = with_posterior(linear_gaussian(2, 1))
+    narrow = jax.tree.map(jnp.array, toy.params)
+    bias = narrow["recognition"]["network"]["layers_0"]["bias"]
+    narrow["recognition"]["network"]["layers_0"]["bias"] = bias + jnp.array([0.0, np.log(0.1)])
+    x = np.array([[0.9, -1.2], [0.1, 0.4]])
+    with pytest.warns(DoubtfulEstimate, match="log_marginal: .*of 2 of 2 examples.*Raise num_samples"):
+        found = log_marginal(toy.model, narrow, KEY, x, 50_000, chunk=5000)
+    assert found.doubtful.all()
+    assert (np.abs(found.pareto_k - (1 - 0.1**2)) < 0.2).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = log_marginal(toy.model, narrow, KEY, x, 300, chunk=37)
+    keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(KEY, 1), k))(jnp.arange(300))
+    z, log_q = jax.vmap(lambda k: toy.model.propose(narrow, k, x[1], ()))(keys)
+    log_w = jax.vmap(lambda z: sum(jax.tree.leaves(toy.model.log_joint(narrow, z, x[1], ()))))(z) - sum(log_q)
+    np.testing.assert_allclose(found.pareto_k[1], pareto_k(np.sort(log_w)[::-1][: tail_length(300) + 1]), rtol=1e-9)
+    wide = jax.tree.map(jnp.array, narrow)
+    wide["recognition"]["network"]["layers_0"]["bias"] = bias + jnp.array([0.0, np.log(1.5)])
+    assert not log_marginal(toy.model, wide, KEY, x, 2000).doubtful.any()
+
+
+def test_few_effective_samples_of_binary_latents_are_doubted(x64):
+    """There k-hat is not defined; within a trace no warning can be given, and the mark is there."""
+    toy = net((2,), 3)
+    far = {**toy.params, "recognition": jax.tree.map(lambda v: 12 * v - 6, toy.params["recognition"])}
+    marks = jax.jit(lambda params: log_marginal(toy.model, params, KEY, toy.x, 100).doubtful)
+    found = jax.jit(lambda params: log_marginal(toy.model, params, KEY, toy.x, 100))(far)
+    assert np.isnan(found.pareto_k).all()
+    np.testing.assert_array_equal(found.doubtful, found.effective_samples < 10)
+    assert found.doubtful.any()
+    assert not marks(toy.params).any()
+
+
+def test_all_devices_are_used(x64):
+    """Blocks are shared out to 8 devices and change nothing; arrays that were put on one device stay there."""
+    toy = net((3,), 4)
+    whole = log_marginal(toy.model, toy.params, KEY, toy.x, 50)
+    spread = log_marginal(toy.model, toy.params, KEY, toy.x, 50, block=1)
+    assert len(spread.log_prob.sharding.device_set) == len(jax.devices()) == 8
+    np.testing.assert_allclose(spread.log_prob, whole.log_prob, rtol=1e-12)
+    there = jax.device_put(toy.params, jax.devices()[3])
+    alone = log_marginal(toy.model, there, KEY, toy.x, 50, block=1)
+    assert alone.log_prob.sharding.device_set == {jax.devices()[3]}
+    np.testing.assert_allclose(alone.log_prob, whole.log_prob, rtol=1e-12)
+
+
+def test_linear_gaussian_models_have_a_closed_form(x64):
+    x = np.array([[0.3, -1.0, 0.5], [2.0, 0.1, -0.4]])
+    for latent in (1, 3):
+        toy = linear_gaussian(3, latent)
+        expected = jax.vmap(lambda x, toy=toy: gaussian_log_marginal(toy, toy.params, x))(x)
+        np.testing.assert_allclose(exact_log_marginal(toy.model, toy.params, x), expected, rtol=1e-12)
+    bent = vae(3, latent=2, decoder=MLP((4,), "tanh"), likelihood=Gaussian())
+    params = random_params(bent, 3, 0, 0.5)
+    with pytest.raises(ModelError, match=r"of VAE is not quadratic in its real latents.*quadrature_log_marginal"):
+        exact_log_marginal(bent, params, x)
+    assert np.isnan(jax.jit(lambda params: exact_log_marginal(bent, params, x))(params)).all()

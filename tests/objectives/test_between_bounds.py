@@ -223,6 +223,7 @@ def test_bounds_are_ordered_on_the_same_draws():
     assert high < gaussian_log_marginal(toy, toy.params, X3[0]) + 0.05
 
 
+@pytest.mark.filterwarnings("ignore::genjax_models.evaluation.DoubtfulEstimate")
 def test_the_bound_is_the_evaluations_estimate_of_the_same_particles():
     """An objective's K particles and those of `log_marginal` make one function of the keys that each is drawn by."""
     toy, key = linear_gaussian(3, 2), jax.random.key(2)

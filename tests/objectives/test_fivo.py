@@ -189,6 +189,7 @@ def test_gradient_leaves_out_the_ancestors(small):
     assert worst(found, quick_jit(jax.value_and_grad(loop))(params)) < 1e-10
 
 
+@pytest.mark.filterwarnings("ignore::genjax_models.evaluation.DoubtfulEstimate")
 def test_estimates_of_several_filters(small):
     """With one particle a filter is an importance sample; with many, filters agree with importance sampling."""
     model, _, batch = small
