@@ -102,6 +102,10 @@ class DataConfig(abc.ABC):
     def load(self, data_dir: str | None = None) -> Any:
         """The `data.Dataset`, from the data folder where it needs one."""
 
+    def labels(self, data_dir: str | None = None) -> Any:
+        """The `data.Labels` of what `load` gives, row by row; None where the source has none."""
+        return None
+
 
 BASES = (ModelConfig, ObjectiveConfig, OptimizerConfig, ScheduleConfig, DataConfig)
 

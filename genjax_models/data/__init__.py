@@ -8,6 +8,7 @@ from genjax_models.data.dataset import (
     Binarization,
     Dataset,
     Dequantization,
+    Labels,
     Support,
     binarize,
     check,
@@ -15,6 +16,7 @@ from genjax_models.data.dataset import (
     evaluation_subset,
     examples,
     refresh,
+    require_labels,
 )
 from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
@@ -55,6 +57,7 @@ __all__ = [
     "Dequantization",
     "Digits",
     "Gaussians",
+    "Labels",
     "PianoRolls",
     "PlantedDigits",
     "Solids",
@@ -69,4 +72,5 @@ __all__ = [
     "fetch",
     "plant",
     "refresh",
+    "require_labels",
 ]

@@ -1,6 +1,7 @@
 """A user's own arrays, from a `.npy` or `.npz` file."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from genjax_models.data.dataset import (
     Binarization,
     Dataset,
     Dequantization,
+    Labels,
     check,
     check_noise,
     from_intensities,
@@ -37,8 +39,24 @@ def _choose(keys: list[str], path: Path) -> dict[str, str]:
     return {name: names[name] for name in SPLITS}
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def _choose_labels(keys: list[str], path: Path) -> dict[str, str]:
+    """The key of each split's labels; none where the file has none."""
+    names = {"validation_labels" if key == "valid_labels" else key: key for key in keys}
+    found = {name: names[f"{name}_labels"] for name in SPLITS if f"{name}_labels" in names}
+    if found and len(found) < len(SPLITS):
+        raise DataError(
+            f"{path}: has {', '.join(found.values())}, labels of some splits alone; expected train_labels, "
+            "valid_labels (or validation_labels) and test_labels. Save it again with all three, or with none."
+        )
+    return found
+
+
+def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choose) -> dict[str, np.ndarray]:
     """The arrays "train", "validation" and "test" of a file, or its only one under "all".
+
+    Args:
+        path: the file.
+        choose: which key of the file each array has, by name.
 
     Raises:
         DataError: no `.npy` or `.npz` file, a broken one, one with other keys, or pickled objects (never loaded).
@@ -61,7 +79,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"all": loaded}
-            arrays = {name: loaded[key] for name, key in _choose(loaded.files, path).items()}
+            arrays = {name: loaded[key] for name, key in choose(loaded.files, path).items()}
         if not all(isinstance(x, np.ndarray) for x in arrays.values()):
             raise DataError(f"{path}: is a zip archive of other files; expected arrays. Save them by numpy.savez.")
         return arrays
@@ -97,7 +115,9 @@ class Arrays(DataConfig):
     A `.npz` file with the keys `train`, `valid` (or `validation`) and `test` is used as it is split, and other keys are
     ignored; a single array is split by a fixed permutation. If any uint8 array has a value above 1, all uint8 arrays
     are divided by 255; other numbers are taken as they are. Data of only 0 and 1 are binary, data in [0, 1]
-    intensities, and all other data real numbers, which cannot be binarized.
+    intensities, and all other data real numbers, which cannot be binarized. The classes of the examples may stand
+    beside the three splits, integers [N] under `train_labels`, `valid_labels` (or `validation_labels`) and
+    `test_labels`.
     """
 
     path: str = field(nonempty=True, help="the file; looked for from the working folder, then in the data folder")
@@ -135,6 +155,27 @@ class Arrays(DataConfig):
             if path.is_file():
                 return path
         raise missing([self.path], [path.parent for path in candidates], "Check the field `path`.")
+
+    def labels(self, data_dir: str | None = None) -> Labels | None:
+        """The labels that a `.npz` file has beside its three splits; None where it has none.
+
+        Raises:
+            DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
+        """
+        validate(self)
+        path = self._find(data_dir)
+        found = read(path, _choose_labels)
+        if set(found) != set(SPLITS):
+            return None
+        examples = read(path)
+        for name, labels in found.items():
+            number = len(examples[name])
+            if labels.shape != (number,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+                raise DataError(
+                    f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
+                    f"from 0 up of shape ({number},), one for each example."
+                )
+        return Labels(*(found[name].astype(np.int64) for name in SPLITS))
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits; images are flattened to rows, and `image_shape` tells their shape.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import Dataset, check
+from genjax_models.data.dataset import Dataset, Labels, check
 from genjax_models.data.folder import find, read_bytes
 from genjax_models.errors import DataError
 
@@ -74,18 +74,26 @@ class COIL20(DataConfig):
             return [f"train_every: got {self.train_every}, expected a divisor of the {VIEWS} views."]
         return []
 
+    def _parts(self) -> list[np.ndarray]:
+        """The views of each split."""
+        validate(self)
+        views = np.arange(VIEWS)
+        between = views[views % self.train_every > 0]
+        return [views[:: self.train_every], between[::3], np.delete(between, slice(None, None, 3))]
+
+    def labels(self, data_dir: str | None = None) -> Labels:
+        """Which object each image shows, 0 to 19."""
+        return Labels(*(np.repeat(np.arange(OBJECTS), len(part)) for part in self._parts()))
+
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 1024, with codes as contexts, [N, 22], as `encode` gives them.
 
         Raises:
             DataError: the file is missing, broken, or of other images.
         """
-        validate(self)
+        parts = self._parts()
         (path,) = find(data_dir, (NAME,), SUBFOLDER, FIX)
         images = read(path)
-        views = np.arange(VIEWS)
-        between = views[views % self.train_every > 0]
-        parts = [views[:: self.train_every], between[::3], np.delete(between, slice(None, None, 3))]
         train, validation, test = (images[:, part].reshape(-1, SIZE**2) for part in parts)
         contexts = [encode(np.repeat(np.arange(OBJECTS), len(p)), np.tile(p * 360 / VIEWS, OBJECTS)) for p in parts]
         return check(Dataset(train, validation, test, "unit", (SIZE, SIZE), None, None, *contexts), SUBFOLDER)

@@ -63,6 +63,36 @@ class Dataset(NamedTuple):
         return self.dequantization == "dynamic" or (self.support == "binary" and self.train.dtype.kind == "f")
 
 
+class Labels(NamedTuple):
+    """The class of every example, integers from 0 up, [N] for each split in the order of its rows."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def require_labels(source: Any, data_dir: str | None = None) -> Labels:
+    """The labels of a data source.
+
+    Args:
+        source: the configuration of one, such as `Digits()`.
+        data_dir: where data files lie; None for the environment's or the default folder.
+
+    Raises:
+        DataError: a source without labels, or one whose files are missing or broken.
+
+    Example:
+        >>> require_labels(Digits()).test[:3]
+    """
+    found = source.labels(data_dir)
+    if found is None:
+        raise DataError(
+            f"{type(source).__name__} has no labels; use data with labels: Digits, PlantedDigits, MNIST, COIL20, "
+            "Solids, Gaussians, or Arrays of a file with train_labels, valid_labels and test_labels."
+        )
+    return found
+
+
 def splits(data: Dataset) -> dict[str, np.ndarray]:
     """The three arrays by name."""
     return {"train": data.train, "validation": data.validation, "test": data.test}

@@ -14,6 +14,7 @@ from genjax_models.data.dataset import (
     Binarization,
     Dataset,
     Dequantization,
+    Labels,
     check_noise,
     from_intensities,
     split,
@@ -24,8 +25,9 @@ ROWS, PIXELS = 1797, 64
 VALIDATION, TEST = 200, 500
 
 
-def intensities() -> np.ndarray:
-    """The digits [1797, 64], float32 in [0, 1]; read from the package's folder, for its import takes a second."""
+def _table() -> np.ndarray:
+    """Pixels from 0 to 16 and the class in a last column, [1797, 65]; read from the package's folder, for its import
+    takes a second."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None:
         raise DataError(
@@ -39,20 +41,30 @@ def intensities() -> np.ndarray:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise DataError(f"The digits come with scikit-learn, which is broken ({error}). Reinstall it.") from error
-        table, source = load_digits().data, "sklearn.datasets.load_digits"
+        digits, source = load_digits(), "sklearn.datasets.load_digits"
+        table = np.column_stack([digits.data, digits.target])
     else:
         source = str(path)
         try:
             table = np.loadtxt(gzip.decompress(path.read_bytes()).decode("ascii").splitlines(), delimiter=",")
         except (OSError, EOFError, zlib.error, ValueError) as error:
             raise DataError(f"{path}: expected gzipped numbers ({error}). Reinstall scikit-learn.") from error
-    # The file has the class in a last column.
-    if table.shape not in ((ROWS, PIXELS), (ROWS, PIXELS + 1)):
+    if table.shape != (ROWS, PIXELS + 1):
         raise DataError(
-            f"{source}: got a table of shape {table.shape}, expected {ROWS} digits of {PIXELS} pixels. Reinstall "
-            "scikit-learn."
+            f"{source}: got a table of shape {table.shape}, expected {ROWS} digits of {PIXELS} pixels and their "
+            "classes. Reinstall scikit-learn."
         )
-    return (table[:, :PIXELS] / 16).astype(np.float32)
+    return table
+
+
+def intensities() -> np.ndarray:
+    """The digits [1797, 64], float32 in [0, 1]."""
+    return (_table()[:, :PIXELS] / 16).astype(np.float32)
+
+
+def classes() -> Labels:
+    """Which digit each image of the splits is."""
+    return Labels(*split(_table()[:, PIXELS].astype(np.int64), VALIDATION, TEST))
 
 
 @config
@@ -84,3 +96,7 @@ class Digits(DataConfig):
         return from_intensities(
             *parts, self.binarization, (8, 8), "digits", levels=self.levels, dequantization=self.dequantization
         )
+
+    def labels(self, data_dir: str | None = None) -> Labels:
+        """Which digit each image is, 0 to 9."""
+        return classes()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from genjax_models.errors import DataError
+from genjax_models.errors import DataError, MissingData
 
 VARIABLE = "GENJAX_MODELS_DATA"
 
@@ -25,10 +25,10 @@ def data_folder(data_dir: str | None = None) -> Path:
     return cache_folder() / "data"
 
 
-def missing(names: Sequence[str], places: Sequence[Path], fix: str) -> DataError:
+def missing(names: Sequence[str], places: Sequence[Path], fix: str) -> MissingData:
     """The error for files that are nowhere: which files, every place looked in, and what to do."""
     looked = "\n".join(f"  {place.absolute()}{'' if place.is_dir() else ' (no such folder)'}" for place in places)
-    return DataError(
+    return MissingData(
         f"Data file{'s' if len(names) > 1 else ''} not found: {', '.join(names)}. Looked in:\n{looked}\n"
         f"{fix} Name the folder by --data-dir (data_dir in Python) or the environment variable {VARIABLE}."
     )
@@ -47,7 +47,7 @@ def find(
     """The paths of all `names`, each in the data folder or its `subfolder`.
 
     Raises:
-        DataError: naming the files that are missing, every place looked in, and `fix`: where they may be had.
+        MissingData: naming the files that are missing, every place looked in, and `fix`: where they may be had.
     """
     paths = [locate(data_dir, name, subfolder, suffixes) for name in names]
     if None in paths:

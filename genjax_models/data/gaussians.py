@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import Dataset, check
+from genjax_models.data.dataset import Dataset, Labels, check
 
 # One stream a split, so that a split's draw does not depend on the sizes of the others.
 SEEDS = {"train": 0, "validation": 1, "test": 2}
@@ -45,11 +45,13 @@ class Gaussians(DataConfig):
         side = np.linspace(-self.extent, self.extent, math.isqrt(self.modes))
         return np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
 
+    # Two streams, so that the first rows do not depend on the number of rows.
+    def _which(self, number: int, seed: int) -> np.ndarray:
+        return np.random.RandomState([seed, 0]).randint(self.modes, size=number)
+
     def _draw(self, number: int, seed: int) -> np.ndarray:
-        # Two streams, so that the first rows do not depend on the number of rows.
-        which = np.random.RandomState([seed, 0]).randint(self.modes, size=number)
         noise = np.random.RandomState([seed, 1]).normal(size=(number, 2))
-        return (self.centres()[which] + self.std * noise).astype(np.float32)
+        return (self.centres()[self._which(number, seed)] + self.std * noise).astype(np.float32)
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 2, real; `data_dir` is not needed."""
@@ -60,3 +62,9 @@ class Gaussians(DataConfig):
             self._draw(self.num_test, SEEDS["test"]),
         )
         return check(Dataset(*splits, "real", None), "gaussians")
+
+    def labels(self, data_dir: str | None = None) -> Labels:
+        """Which Gaussian each point was drawn from, by its row in `centres`."""
+        validate(self)
+        sizes = self.num_train, self.num_validation, self.num_test
+        return Labels(*map(self._which, sizes, SEEDS.values()))

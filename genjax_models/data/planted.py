@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import Dataset, Parts, Support, check, split, threshold
-from genjax_models.data.digits import TEST, VALIDATION, intensities
+from genjax_models.data.dataset import Dataset, Labels, Parts, Support, check, split, threshold
+from genjax_models.data.digits import TEST, VALIDATION, classes, intensities
 from genjax_models.errors import DataError
 
 # One stream a split, so that a split's draw does not depend on the sizes of the others.
@@ -82,6 +82,10 @@ class PlantedDigits(DataConfig):
         support: Support = "binary" if self.binarization == "threshold" else "unit"
         levels = None if support == "binary" else self.levels
         return check(Dataset(train, validation, test, support, SHAPE, levels), "planted digits")
+
+    def labels(self, data_dir: str | None = None) -> Labels:
+        """Which digit each image is, 0 to 9, with a square or without."""
+        return classes()
 
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Test images without the square, and with it, [N, 64] float32: what `evaluation.response` compares.

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import Dataset, check
+from genjax_models.data.dataset import Dataset, Labels, check
 from genjax_models.errors import DataError
 
 Shape = Literal["box", "cylinder", "cone", "torus"]
@@ -143,11 +143,19 @@ class Solids(DataConfig):
         u = np.random.RandomState(seed).random_sample((number, 4)).T
         return View(np.floor(len(SHAPES) * u[0]), 360 * u[1], 90 * u[2] - 30, 360 * u[3])
 
-    def load(self, data_dir: str | None = None) -> Dataset:
-        """The three splits, D = size * size in [0, 1], with codes as contexts; `data_dir` is not needed."""
+    def _views(self) -> list[View]:
+        """Those of each split."""
         validate(self)
         counts = {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}
-        views = [self.views(counts[name], seed) for name, seed in SEEDS.items()]
+        return [self.views(counts[name], seed) for name, seed in SEEDS.items()]
+
+    def labels(self, data_dir: str | None = None) -> Labels:
+        """Which solid each image shows, by its index in `SHAPES`."""
+        return Labels(*(view.shape.astype(np.int64) for view in self._views()))
+
+    def load(self, data_dir: str | None = None) -> Dataset:
+        """The three splits, D = size * size in [0, 1], with codes as contexts; `data_dir` is not needed."""
+        views = self._views()
         train, validation, test = (render(view, self.size) for view in views)
         contexts = [encode(view) for view in views]
         return check(Dataset(train, validation, test, "unit", (self.size, self.size), None, None, *contexts), "solids")
