@@ -18,6 +18,7 @@ EXIT_CODES = """exit codes:
   1   a program error, with its traceback
   2   bad input, explained on standard error
   3   stopped at a step that was not finite
+  4   a cell of a paper's table failed, explained in the table; the others were run
   75  interrupted by a signal, saved; the same command resumes"""
 
 
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "train",
         help="train a configuration, evaluate it on held-out data and draw samples; resumes",
         description="Train the CONFIG of a Python file. In the run folder: config.json, metrics.jsonl, checkpoints/, "
-        "samples.png, curves.png, result.json. Run again on the same folder, it resumes.",
+        "samples.png, curves.png, result.json, test_examples_K.npz. Run again on the same folder, it resumes.",
         epilog="Any field can be given by its dotted path, for example\n"
         "  genjax-models train configs/vae_digits.py --optimizer.learning-rate 3e-4 --model.latent 32\n"
         "and `genjax-models train CONFIG --help` lists the fields of that file's configuration.\n\n" + EXIT_CODES,
@@ -91,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "evaluate",
         help="bound and negative log-likelihood of a run on the test split",
         description="Print the test bound and the importance weighted NLL of a run, and add them to its "
-        "evaluations.jsonl.",
+        "evaluations.jsonl. A finished run also keeps them by example, in test_examples_K.npz for K samples, which "
+        "compare reads.",
     )
     evaluate.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     evaluate.add_argument("--num-samples", type=_positive, metavar="K", help="importance samples an example")
@@ -185,6 +187,42 @@ def parser() -> argparse.ArgumentParser:
     spectra.add_argument("--data-dir", metavar="DIR", help=where)
     spectra.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
+    comparing = commands.add_parser(
+        "compare",
+        help="finished runs side by side, with paired differences over the same test examples",
+        description="Print a table of finished runs: test NLL, how it was measured, and the difference from the first "
+        "run, paired by example, with its standard error over test examples. Runs that differ in their seed alone make "
+        "one row, of the mean over seeds. Runs on other data, other test examples or of another quantity are refused.",
+    )
+    comparing.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="folders that train or sweep made")
+    comparing.add_argument("--baseline", metavar="RUN_DIR", help="what others are compared with (default: the first)")
+    which = "of the figures by example, such as bound or nll (default: nll, or that of p* where all runs have it so)"
+    comparing.add_argument("--metric", metavar="NAME", help=which)
+    comparing.add_argument("--no-group", action="store_true", help="a row for every seed")
+    form = "of the table (default: terminal)"
+    comparing.add_argument("--format", choices=("terminal", "markdown", "csv"), default="terminal", help=form)
+    comparing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    comparing.add_argument("--out", metavar="FILE.png", help="a picture of the differences, too (default: none)")
+    comparing.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+
+    quality = commands.add_parser(
+        "quality",
+        help="samples beside test data: Frechet distance, precision and recall, on features of a trained classifier",
+        description="Draw samples of runs on the same labelled data, train a classifier on these data, and compare the "
+        "samples with test examples on its features: Frechet distance, also extrapolated to samples without number, "
+        "precision, recall, density and coverage; beside them the same of training and validation examples. The "
+        "figures compare only with those by the same classifier, not with those on Inception features.",
+    )
+    quality.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="folders that train or sweep made")
+    many = "samples of each run, at most as many as there are training examples (default: 2000)"
+    quality.add_argument("--num", type=_positive, default=2000, metavar="N", help=many)
+    which = "draw from p or from p* (default: as each run was configured)"
+    quality.add_argument("--distribution", choices=("p", "p_star"), help=which)
+    of_classifier = "of the classifier, which is the same for all runs on the same data (default: 0)"
+    quality.add_argument("--classifier-seed", type=int, default=0, metavar="S", help=of_classifier)
+    quality.add_argument("--data-dir", metavar="DIR", help=where)
+    quality.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
     continuing = commands.add_parser(
         "continue",
         help="go on with the first steps of test sequences",
@@ -199,6 +237,58 @@ def parser() -> argparse.ArgumentParser:
     continuing.add_argument("--out", default="continuations", metavar="FOLDER", help=folder)
     continuing.add_argument("--overwrite", action="store_true", help="replace what an earlier one left in the folder")
     continuing.add_argument("--data-dir", metavar="DIR", help=where)
+
+    reproducing = commands.add_parser(
+        "reproduce",
+        help="run the cells of a paper's table, and write it beside the paper's figures; resumes",
+        description="Run what is missing of a table in configs/papers/, and write it beside the paper's figures. In "
+        "OUT/TABLE/BUDGET: a sweep folder over seeds for every cell, with a run folder for each seed, and table.md and "
+        "table.json. What is finished is kept, and what was interrupted goes on. Cells whose data files are nowhere "
+        "are skipped; cells that fail are told with the reason, and the others are run.",
+        epilog="For example\n"
+        "  genjax-models reproduce uci --data-dir DIR\n"
+        "  genjax-models reproduce uci --budget short --cells 'nade/*,*/dna' --data-dir DIR\n"
+        "  genjax-models reproduce uci --budget short --render-only --write uci.md\n\n" + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    table = "a name in configs/papers/, such as uci, or a Python file that sets TABLE"
+    reproducing.add_argument("table", metavar="TABLE", help=table)
+    budget = "a few steps; about ten minutes a cell on two cores; what is compared with the paper (default: smoke)"
+    reproducing.add_argument("--budget", choices=("smoke", "short", "full"), default="smoke", help=budget)
+    pattern = "run only the cells ROW/COLUMN that a shell's wildcards match, with commas between several"
+    reproducing.add_argument("--cells", metavar="PATTERN", help=pattern)
+    reproducing.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each cell (default: the table's)")
+    only = "run nothing, and write the table as its cells stand"
+    reproducing.add_argument("--render-only", action="store_true", help=only)
+    folder = "the folder for all tables (default: runs/papers)"
+    reproducing.add_argument("--out-dir", default="runs/papers", metavar="DIR", help=folder)
+    reproducing.add_argument("--write", metavar="FILE", help="write the table to this file as well")
+    reproducing.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    reproducing.add_argument("--data-dir", metavar="DIR", help=where)
+    reproducing.add_argument("--quiet", action="store_true", help="no progress; errors and the table alone")
+
+    annealing = commands.add_parser(
+        "anneal",
+        help="check a run's log p(x): by annealing beside importance weighting, and from both sides",
+        description="Estimate log p(x) of test examples by annealed importance sampling, beside importance weighting "
+        "on the same ones; and bound it from below and from above (bidirectional Monte Carlo) on examples that are "
+        "simulated from the model. Real latents move by Hamiltonian Monte Carlo, binary and one-hot ones by Gibbs "
+        "sampling.",
+    )
+    annealing.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    annealing.add_argument("--num", type=_positive, default=100, metavar="N", help="examples (default: 100)")
+    annealing.add_argument("--chains", type=_positive, default=16, metavar="M", help="of each example (default: 16)")
+    temperatures = "of each chain; more come closer (default: 500)"
+    annealing.add_argument("--temperatures", type=_positive, default=500, metavar="T", help=temperatures)
+    leapfrog = "of a Hamiltonian transition (default: 10)"
+    annealing.add_argument("--leapfrog-steps", type=_positive, default=10, metavar="L", help=leapfrog)
+    begin = "p(z), or q(z | x) (default: prior)"
+    annealing.add_argument("--start", choices=("prior", "posterior"), default="prior", help=begin)
+    weights = "of importance weighting (default: 5000)"
+    annealing.add_argument("--samples", type=_positive, default=5000, metavar="K", help=weights)
+    annealing.add_argument("--data-dir", metavar="DIR", help=where)
+    annealing.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
     listing = commands.add_parser(
         "list",
@@ -237,22 +327,21 @@ def split_overrides(words: Sequence[str], own: Collection[str]) -> tuple[list[st
     return kept, overrides
 
 
-def load_file(path: str) -> dict[str, Any]:
-    """What a Python file sets, of which CONFIG is a configuration.
+def run_file(path: str, examples: str = "configs") -> dict[str, Any]:
+    """What a Python file sets.
 
     Raises:
-        ConfigError: no such file, an error in it, or no CONFIG.
+        ConfigError: no such file, with those in the folder of examples, or an error in it.
     """
-    from genjax_models.config import Config
     from genjax_models.errors import ConfigError, UserError
 
     file = Path(path)
     if not file.is_file():
-        here = sorted(str(p) for p in Path("configs").glob("*.py"))
+        here = sorted(str(p) for p in Path(examples).glob("*.py"))
         known = f" Here are: {', '.join(here)}." if here else ""
         raise ConfigError(f"{path}: no such file.{known}")
     try:
-        found = runpy.run_path(str(file))
+        return runpy.run_path(str(file))
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         raise ConfigError(f"{error.filename or path}{line}: {error.msg}: {(error.text or '').strip()}") from None
@@ -260,6 +349,18 @@ def load_file(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:
         raise ConfigError(f"{path}{_line_of(error, str(file))}: {type(error).__name__}: {error}") from None
+
+
+def load_file(path: str) -> dict[str, Any]:
+    """What a Python file sets, of which CONFIG is a configuration.
+
+    Raises:
+        ConfigError: no such file, an error in it, or no CONFIG.
+    """
+    from genjax_models.config import Config
+    from genjax_models.errors import ConfigError
+
+    found = run_file(path)
     if not isinstance(config := found.get("CONFIG"), Config):
         raise ConfigError(f"{path}: expected CONFIG = genjax_models.config.Config(...), found {config!r}.")
     return found
@@ -276,6 +377,19 @@ def load_config(path: str) -> Any:
 
         return open_run(Path(path)).config
     return load_file(path)["CONFIG"]
+
+
+def load_table(name: str) -> Any:
+    """The TABLE of a Python file, or of the file of that name in configs/papers/.
+
+    Raises:
+        ConfigError: no such file, an error in it, or no table that can be used.
+    """
+    from genjax_models.papers import check_table
+
+    papers = Path("configs") / "papers"
+    path = name if name.endswith(".py") or Path(name).is_file() else str(papers / f"{name}.py")
+    return check_table(run_file(path, str(papers)).get("TABLE"), path)
 
 
 def load_sweep(found: dict[str, Any], arguments: argparse.Namespace) -> Any:
@@ -390,6 +504,11 @@ def _summary(result: dict) -> str:
         f"test bound {bound}, test NLL {nll} nats per example ({samples}, "
         f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
+    if result["test_nll_doubtful_examples"]:
+        summary += (
+            f"\nthe weights speak against the estimates of {result['test_nll_doubtful_examples']} examples, whose NLL "
+            "is likely lower: raise evaluation.num_samples, or see `genjax-models anneal`"
+        )
     if "log_z" in result:
         unnormalized, normalized, log_z = (
             _figure(result[name], result[f"{name}_standard_error"])
@@ -472,6 +591,14 @@ def _use_cores(points: int) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(RuntimeError):  # JAX has begun, in a process that called `main` itself
         jax.config.update("jax_num_cpu_devices", min(cores, points))
+
+
+def _compile_fast() -> None:
+    """Let XLA optimize little, for programs that run a few times: compiling is what they cost."""
+    import jax
+
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 def _command_parser(command: str) -> argparse.ArgumentParser:
@@ -562,6 +689,25 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _anneal(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.annealing_report import check_likelihood, likelihood_table
+
+    found = check_likelihood(
+        Path(arguments.run_dir),
+        num=arguments.num,
+        num_chains=arguments.chains,
+        num_temperatures=arguments.temperatures,
+        leapfrog_steps=arguments.leapfrog_steps,
+        start=arguments.start,
+        num_samples=arguments.samples,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(json.dumps(found, indent=2) if arguments.json else likelihood_table(found))
+    return 0
+
+
 def _continue(arguments: argparse.Namespace) -> int:
     _use_compilation_cache()
     from genjax_models.continuation import continue_run
@@ -580,6 +726,57 @@ def _continue(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from genjax_models.errors import UserError
+
+    _use_compilation_cache()
+    table = load_table(arguments.table)
+    copy = None if arguments.write is None else Path(arguments.write)
+    if copy is not None and copy.exists() and not arguments.overwrite:
+        raise UserError(f"{copy} exists; give another --write, or --overwrite to replace it.")
+    _use_cores(arguments.seeds or getattr(table.seeds, arguments.budget))
+    if arguments.budget == "smoke":
+        _compile_fast()
+
+    from genjax_models.reproduction import MARKDOWN, reproduce
+
+    outcomes = reproduce(
+        table,
+        arguments.budget,
+        Path(arguments.out_dir),
+        arguments.data_dir,
+        seeds=arguments.seeds,
+        cells=arguments.cells,
+        render_only=arguments.render_only,
+        log=(lambda line: None) if arguments.quiet else _say,
+        live=sys.stderr.isatty() and not arguments.quiet,
+        started=STARTED,
+    )
+    page = Path(arguments.out_dir) / table.name / arguments.budget / MARKDOWN
+    text = page.read_text(encoding="utf-8")
+    if copy is not None:
+        copy.write_text(text, encoding="utf-8")
+    print(text.rstrip())
+    _say(f"table in {copy or page}")
+    return 4 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _quality(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.quality import measure_quality, quality_table
+
+    found = measure_quality(
+        [Path(folder) for folder in arguments.run_dirs],
+        num=arguments.num,
+        distribution=arguments.distribution,
+        classifier_seed=arguments.classifier_seed,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(json.dumps(found, indent=2) if arguments.json else quality_table(found))
+    return 0
+
+
 def _spectra(arguments: argparse.Namespace) -> int:
     _use_compilation_cache()
     from genjax_models.diagnosis import compare_spectra, spectra_table
@@ -594,6 +791,22 @@ def _spectra(arguments: argparse.Namespace) -> int:
     )
     print(json.dumps(found, indent=2) if arguments.json else spectra_table(found))
     _say(f"picture in {arguments.out}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from genjax_models.comparison import FORMATS, compare_runs
+
+    found = compare_runs(
+        [Path(folder) for folder in arguments.run_dirs],
+        baseline=None if arguments.baseline is None else Path(arguments.baseline),
+        metric=arguments.metric,
+        group=not arguments.no_group,
+        out=None if arguments.out is None else Path(arguments.out),
+        overwrite=arguments.overwrite,
+        log=_say,
+    )
+    print(json.dumps(found, indent=2) if arguments.json else FORMATS[arguments.format](found))
     return 0
 
 
@@ -669,7 +882,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "estimators": _estimators,
             "diagnose": _diagnose,
             "spectra": _spectra,
+            "quality": _quality,
+            "compare": _compare,
+            "anneal": _anneal,
             "continue": _continue,
+            "reproduce": _reproduce,
             "list": _list,
         }
         return commands[arguments.command](arguments)
@@ -683,7 +900,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted by {error}")
         return 75
     except KeyboardInterrupt:
-        _say("interrupted; what was saved stays. `train` and `sweep` go on from there, other commands begin again.")
+        _say(
+            "interrupted; what was saved stays. `train`, `sweep` and `reproduce` go on from there, other commands "
+            "begin again."
+        )
         return 75
     except OSError as error:
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")

@@ -1,6 +1,7 @@
 """Runs: training on disk, evaluating and drawing. Its side effects start here, in the parts that this file calls.
 
-A run folder holds config.json, metrics.jsonl, checkpoints/, and at the end samples.png, curves.png and result.json.
+A run folder holds config.json, metrics.jsonl, checkpoints/, and at the end samples.png, curves.png, result.json, and
+what its figures are means of, by test example, in test_examples_K.npz.
 Training the same configuration in the same folder again resumes; nothing in it is overwritten by anything else.
 """
 
@@ -30,6 +31,7 @@ from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
     COMPLETIONS,
     Log,
+    Tested,
     abstract_state,
     best_by,
     canvases,
@@ -57,6 +59,7 @@ from genjax_models.run_folder import (
     create_or_match,
     locked,
     open_run,
+    write_by_example,
     write_whole,
 )
 from genjax_models.train import Train, next_stop, program_config
@@ -314,7 +317,7 @@ def write_result(
     run: Run,
     chosen: checkpoints.Checkpoint,
     params: Params,
-    tested: dict,
+    tested: Tested,
     state: TrainState,
     rows: Sequence[Mapping[str, Any]],
     clock: Clock,
@@ -325,7 +328,7 @@ def write_result(
     Args:
         run: the run.
         chosen, params: the checkpoint that was evaluated, and its parameters.
-        tested: the figures of the test split.
+        tested: what was found on the test split.
         state: the state after the last step.
         rows: of metrics.jsonl.
         clock: the run's.
@@ -345,7 +348,7 @@ def write_result(
         canvas_plots.save_animation(run.folder / "canvases.gif", drawn[0], shape, drawn[1])
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
-        **tested,
+        **tested.figures,
         "evaluated_step": chosen.step,
         "evaluated_parameters": "latest" if chosen.metric is None else run.config.evaluation.parameters,
         f"validation_{metric}": worth(metric, chosen.metric),
@@ -354,22 +357,29 @@ def write_result(
         "nonfinite_steps": int(state.nonfinite),
         "seconds_to_first_step": None if clock.first_step is None else round(clock.first_step, 3),
         "total_seconds": round(clock.now(), 3),
-        "versions": _versions(),
+        "versions": versions(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
     }
+    if tested.values:
+        write_by_example(run.folder, tested.by_example(run, chosen.step))
     write_whole(run.folder / RESULT, as_json(result))
     return result
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a run's numbers depend on."""
     from importlib import metadata
 
     packages = ("genjax_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
-def _open_for(folder: Path, distribution: Distribution | None) -> Run:
-    """The run in a folder, to be evaluated under another distribution than it was configured for, if one is given."""
+def open_for(folder: Path, distribution: Distribution | None) -> Run:
+    """The run in a folder, to be evaluated under another distribution than it was configured for, if one is given.
+
+    Raises:
+        UserError: no run, or p* of a model that has none.
+    """
     run = open_run(folder)
     if distribution is None:
         return run
@@ -397,6 +407,8 @@ def evaluate_run(
 ) -> dict:
     """Evaluate a run on the test split again, and add a line to its evaluations.jsonl.
 
+    A finished run also keeps the values by example, in a file for each number of samples.
+
     Args:
         folder: the run folder.
         data_dir: where data files lie; None for the environment's or the default folder.
@@ -407,20 +419,24 @@ def evaluate_run(
     Raises:
         UserError: no run, no whole checkpoint, a model without p*, or data that is not there or other than the run's.
     """
-    run = _open_for(Path(folder), distribution)
+    run = open_for(Path(folder), distribution)
     data = load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
-    tested = {
-        "evaluated_step": chosen.step,
-        **test(run, state, params, data, samples),
-    }
+    tested = test(run, state, params, data, samples)
+    found = tested.by_example(run, chosen.step)
+    if tested.values and (run.folder / RESULT).exists():  # of a run under way they would soon be of old parameters
+        try:
+            if (path := write_by_example(run.folder, found)) is not None:
+                log(f"values by example in {path}")
+        except OSError as error:
+            log(f"values by example cannot be written in {run.folder} ({error.strerror}).")
     try:
         with (run.folder / EVALUATIONS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(tested) + "\n")
+            file.write(json.dumps(found.figures) + "\n")
     except OSError as error:
         log(f"{run.folder / EVALUATIONS} cannot be written ({error.strerror}); the figures stand here alone.")
-    return tested
+    return found.figures
 
 
 def _check_picture(out: Path, seed: int, overwrite: bool) -> None:
@@ -457,7 +473,7 @@ def sample_run(
     Raises:
         UserError: no run, no whole checkpoint, a model without p*, or a file that exists already or cannot be written.
     """
-    run, out = _open_for(Path(folder), distribution), Path(out)
+    run, out = open_for(Path(folder), distribution), Path(out)
     _check_picture(out, seed, overwrite)
     _, params, chosen = chosen_parameters(run, log)
     contexts = None if run.data.context is None else load_run_data(run, data_dir).test_context
@@ -519,7 +535,7 @@ def inpaint_run(
     run, out = open_run(Path(folder)), Path(out)
     exact = run.config.model.capability == "LikelihoodModel"
     if not exact:
-        run = _open_for(Path(folder), "p_star")
+        run = open_for(Path(folder), "p_star")
     _check_picture(out, seed, overwrite)
     shape = run.data.image_shape
     if shape is None:

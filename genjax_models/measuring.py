@@ -6,7 +6,7 @@ The compiled programs are those of one run; a sweep runs the same over its point
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from genjax_models import checkpoints
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
-from genjax_models.data import Dataset, Gaussians, PlantedDigits, examples
+from genjax_models.data import Dataset, Gaussians, PlantedDigits, evaluation_subset, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
     LogMarginal,
@@ -23,7 +23,6 @@ from genjax_models.evaluation import (
     blend,
     choose_sigma,
     inpaint,
-    log_marginal,
     log_p_star,
     log_prob,
     log_z_squared,
@@ -39,8 +38,10 @@ from genjax_models.evaluation import (
     squared_error,
     two_sample_test,
 )
-from genjax_models.evaluation.blocks import in_blocks
-from genjax_models.run_folder import Run
+from genjax_models.evaluation.blocks import devices_for, in_blocks
+from genjax_models.evaluation.marginal import estimate_log_marginal
+from genjax_models.labels import label
+from genjax_models.run_folder import ByExample, Run
 from genjax_models.sweep_report import lower_is_better
 from genjax_models.train import EVALUATION, build, make_train, metric_prefixes, program_config
 
@@ -51,6 +52,50 @@ def number(value: Any) -> float | None:
     """A number as JSON has it: not finite becomes null."""
     value = float(value)
     return value if math.isfinite(value) else None
+
+
+class Tested(NamedTuple):
+    """What is found on the test split."""
+
+    figures: dict[str, Any]  # means over its examples with their errors, and how they were measured
+    values: dict[str, np.ndarray]  # what those are means of, [N], by their names without "test_"; none of a sampler
+
+    def by_example(self, run: Run, step: int) -> ByExample:
+        """What is kept of it, for the checkpoint of that step."""
+        rows = evaluation_subset(np.arange(run.data.sizes[2]), run.config.evaluation.test_examples)
+        return ByExample(rows, self.values, {"evaluated_step": step, **self.figures})
+
+
+def levels(config: Config, data: Dataset) -> int | None:
+    """L, where the model is of units with values k / (L - 1) alone."""
+    built = config.model.build(data.train.shape[1])
+    return getattr(built, "levels", getattr(config.model, "levels", None))
+
+
+def kind_of_nll(config: Config, data: Dataset) -> Literal["probability", "density", "cross-entropy"]:
+    """What an NLL is minus the log of: figures of different kinds cannot be compared, on the same data neither.
+
+    A Bernoulli likelihood of intensities is no distribution over them; its figures are cross-entropies.
+    """
+    model = config.model
+    if model.density or model.data_support == "real":
+        return "density"
+    bernoulli = model.data_support == "unit" and levels(config, data) in (None, 2)
+    return "cross-entropy" if data.support == "unit" and bernoulli else "probability"
+
+
+def how_measured(run: Run, data: Dataset) -> dict[str, Any]:
+    """What a result says of the examples it is about, and of its noise."""
+    source = run.config.data
+    return {
+        "data": label(source),
+        "split": "test",
+        "test_examples": len(data.test),
+        "binarization": getattr(source, "binarization", None),
+        "dequantization": getattr(source, "dequantization", None),
+        "seed": int(run.config.seed),
+        "units": "nats per example",
+    }
 
 
 @functools.partial(jax.jit, static_argnames="visible")
@@ -108,7 +153,7 @@ def _p_value(config: Config, params: Params, key, x, visible: int) -> jax.Array:
     return two_sample_test(permute, *pair, num_permutations=PERMUTATIONS).p_value
 
 
-def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
+def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> Tested:
     """What is said of the test split for a sampler: MMD^2, a two-sample test, and Parzen's window on samples."""
     config, visible = program_config(run.config), run.data.visible
     x = jax.device_put(examples(data, "test"))
@@ -118,7 +163,7 @@ def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num
     validation = np.asarray(_some(data.validation, COMPARED), np.float32)
     sigma = choose_sigma(samples, validation, tuple(validation.std() * WINDOWS))
     parzen, error = mean_and_error(parzen_log_likelihood(samples, data.test.astype(np.float32), sigma))
-    return {
+    figures = {
         f"test_{SAMPLER_METRIC}": number(distance[0]),
         "test_two_sample_p_value": number(p_value),
         "test_parzen_log_likelihood": parzen,
@@ -126,9 +171,9 @@ def test_sampler(run: Run, state: TrainState, params: Params, data: Dataset, num
         "test_parzen_sigma": number(sigma),
         "test_parzen_samples": num_samples,
         **mode_figures(run.config.data, samples),
-        "test_examples": len(data.test),
-        "units": "nats per example",
+        **how_measured(run, data),
     }
+    return Tested(figures, {})
 
 
 def mode_figures(source: DataConfig, samples: np.ndarray) -> dict:
@@ -150,15 +195,18 @@ def with_neighbours(samples: np.ndarray, data: Dataset) -> np.ndarray:
     return np.stack([samples, data.train[rows]], axis=1).reshape(-1, samples.shape[1])
 
 
-@functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
-def example_log_marginal(config: Config, params: Params, key, x, visible: int, num_samples: int) -> LogMarginal:
+@functools.partial(jax.jit, static_argnames=("visible", "num_samples", "devices"))
+def example_log_marginal(
+    config: Config, params: Params, key, x, visible: int, num_samples: int, devices: int = 1
+) -> LogMarginal:
     """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form."""
     model = config.model.build(visible)
     x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
     if isinstance(model, LikelihoodModel):
         exact = log_prob(model, params, x)
-        return LogMarginal(exact, jnp.zeros_like(exact), jnp.full_like(exact, jnp.inf))
-    return log_marginal(model, params, key, x, num_samples)
+        zero, inf, nan = (jnp.full_like(exact, v) for v in (0, jnp.inf, jnp.nan))
+        return LogMarginal(exact, zero, inf, nan, jnp.zeros(exact.shape, bool))
+    return estimate_log_marginal(model, params, key, as_batch(x), num_samples, devices=devices)
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num"))
@@ -286,7 +334,9 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
 
 
 # Streams beyond samples' seeds.
-LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS, FILTER, CONTINUATION = (2**32 - i for i in range(1, 8))
+LOG_Z, LOG_P_STAR, COMPLETIONS, PLANTED, DIAGNOSIS, FILTER, CONTINUATION, QUALITY, ANNEALING = (
+    2**32 - i for i in range(1, 10)
+)
 FILTERS = 10  # particle filters of a sequence, among which the samples of log p(x) are shared out
 PARZEN = 2**31  # a seed of samples that no command takes
 
@@ -302,14 +352,15 @@ def measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Arr
     return example_metrics(program_config(run.config), state, params, key, x, run.data.visible)
 
 
-def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> dict:
+def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> Tested:
     """Bound and NLL on the test split; and what p* gives it, where that is asked for. A sampler has other figures."""
     if run.config.model.capability == "ImplicitModel":
         return test_sampler(run, state, params, data, num_samples)
     x_test = jax.device_put(examples(data, "test"))
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
-    estimate = example_log_marginal(config, params, key, x_test, run.data.visible, num_samples)
+    sizes = run.data.visible, num_samples, devices_for(params, x_test)
+    estimate = example_log_marginal(config, params, key, x_test, *sizes)
     return test_figures(run, params, data, bounds, estimate, num_samples)
 
 
@@ -337,29 +388,36 @@ def other_units(run: Run, params: Params, data: Dataset, nll: float | None) -> d
     return found
 
 
-def test_figures(run: Run, params: Params, data: Dataset, bounds: Any, estimate: LogMarginal, num_samples: int) -> dict:
+def test_figures(
+    run: Run, params: Params, data: Dataset, bounds: Any, estimate: LogMarginal, num_samples: int
+) -> Tested:
     """What is said of the test split, from the bound [N] and log p(x), leaves [N], of every example.
 
     An exact log p(x) has no number of samples: None.
     """
     sampled = run.config.model.capability == "LatentVariableModel"
     bound, bound_error = mean_and_error(bounds)
-    nll, nll_error = mean_and_error(-np.asarray(estimate.log_prob))
-    return {
+    values = {"nll": -np.asarray(estimate.log_prob), "bound": np.asarray(bounds)}
+    nll, nll_error = mean_and_error(values["nll"])
+    p_star, codes = test_p_star(run, params, data.test, num_samples), test_codes(run, params, data)
+    steps = test_steps(run, params, data, estimate, num_samples)
+    figures = {
         "test_bound": bound,
         "test_bound_standard_error": bound_error,
         "test_nll": nll,
         "test_nll_standard_error": nll_error,
         "test_nll_samples": num_samples if sampled else None,
+        "test_nll_kind": kind_of_nll(run.config, data),
         "test_nll_mean_estimator_error": number(np.mean(np.asarray(estimate.standard_error))),
-        **test_p_star(run, params, data.test, num_samples),
-        **test_codes(run, params, data),
+        "test_nll_doubtful_examples": int(np.sum(np.asarray(estimate.doubtful))),
+        **p_star.figures,
+        **codes.figures,
         **test_planted(run, params),
         **other_units(run, params, data, nll),
-        **test_steps(run, params, data, estimate, num_samples),
-        "test_examples": len(bounds),
-        "units": "nats per example",
+        **steps.figures,
+        **how_measured(run, data),
     }
+    return Tested(figures, {**values, **p_star.values, **codes.values, **steps.values})
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples"))
@@ -383,20 +441,22 @@ def per_step(name: str, nll: np.ndarray, steps: np.ndarray) -> dict[str, float |
     }
 
 
-def test_steps(run: Run, params: Params, data: Dataset, estimate: LogMarginal, num_samples: int) -> dict:
+def test_steps(run: Run, params: Params, data: Dataset, estimate: LogMarginal, num_samples: int) -> Tested:
     """Of sequences, the NLL by time step, and by particle filters where the model has them; else nothing."""
     model = run.config.model.build(run.data.visible)
     frame = getattr(model, "frame", None)
     if frame is None:
-        return {}
+        return Tested({}, {})
     whole = np.full(len(data.test), run.data.visible // frame)
     steps = whole if data.test_context is None else np.sum(data.test_context > 0, axis=1)
     found = per_step("test_nll", -np.asarray(estimate.log_prob, np.float64), steps)
+    values = {}
     if isinstance(model, LatentVariableModel) and model.filter_step is not None:
         x, key = examples(data, "test"), evaluation_key(run.config.seed, FILTER)
         filtered = _filter(program_config(run.config), params, key, x, run.data.visible, num_samples)
-        found |= per_step("test_nll_particle_filter", -np.asarray(filtered.log_prob, np.float64), steps)
-    return found
+        values["nll_particle_filter"] = -np.asarray(filtered.log_prob)
+        found |= per_step("test_nll_particle_filter", values["nll_particle_filter"].astype(np.float64), steps)
+    return Tested(found, values)
 
 
 @functools.partial(jax.jit, static_argnames="visible")
@@ -415,21 +475,23 @@ def _blend(data: Dataset, rows: np.ndarray) -> np.ndarray:
     return blend(data.train, data.train_context, data.test_context[rows])
 
 
-def test_codes(run: Run, params: Params, data: Dataset) -> dict:
+def test_codes(run: Run, params: Params, data: Dataset) -> Tested:
     """The squared error of E[x | c] on the test split, beside the blend of the two training examples with the nearest
     codes; nothing unless the model makes x of known codes."""
     if not _makes_x_of_codes(run):
-        return {}
+        return Tested({}, {})
     batch = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), examples(data, "test"))
-    mean, error = mean_and_error(_squared_error(program_config(run.config), params, batch, run.data.visible))
+    errors = np.asarray(_squared_error(program_config(run.config), params, batch, run.data.visible))
+    mean, error = mean_and_error(errors)
     blended = _blend(data, np.arange(len(data.test)))
     between, between_error = mean_and_error(((blended - data.test) ** 2).mean(axis=1))
-    return {
+    figures = {
         "test_squared_error": mean,
         "test_squared_error_standard_error": error,
         "test_squared_error_of_blend": between,
         "test_squared_error_of_blend_standard_error": between_error,
     }
+    return Tested(figures, {"squared_error": errors})
 
 
 def views(run: Run, params: Params, data: Dataset, num: int) -> np.ndarray | None:
@@ -460,18 +522,19 @@ def test_planted(run: Run, params: Params) -> dict:
     return {"test_response_to_planted": mean, "test_response_to_planted_standard_error": error}
 
 
-def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict:
+def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> Tested:
     """NLL of p* on the test split, unnormalized and with the estimate of log Z; nothing unless p* is asked for."""
     if run.config.evaluation.distribution != "p_star":
-        return {}
+        return Tested({}, {})
     config, visible = program_config(run.config), run.data.visible
     num_z_samples = run.config.evaluation.num_z_samples
     key, z_key = (evaluation_key(run.config.seed, stream) for stream in (LOG_P_STAR, LOG_Z))
     z_squared = _log_z_squared(config, params, z_key, visible, num_z_samples)
     estimate = _log_p_star(config, params, key, x_test, z_squared, visible, num_samples)
-    unnormalized, error = mean_and_error(-np.asarray(estimate.unnormalized))
+    values = -np.asarray(estimate.unnormalized)
+    unnormalized, error = mean_and_error(values)
     nll, _ = mean_and_error(-np.asarray(estimate.log_prob))
-    return {
+    figures = {
         "test_nll_p_star_unnormalized": unnormalized,
         "test_nll_p_star_unnormalized_standard_error": error,
         "test_nll_p_star": nll,
@@ -482,6 +545,7 @@ def test_p_star(run: Run, params: Params, x_test: Any, num_samples: int) -> dict
         "log_z_standard_error": number(z_squared.standard_error / 2),
         "log_z_samples": num_z_samples,
     }
+    return Tested(figures, {"nll_p_star_unnormalized": values})
 
 
 def sample_images(run: Run, params: Params, num: int, seed: int = 0, contexts: np.ndarray | None = None) -> np.ndarray:

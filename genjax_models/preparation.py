@@ -8,7 +8,7 @@ import numpy as np
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import ConfigError, DataError, nearest
-from genjax_models.measuring import Log, check_p_star, example_metrics
+from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
 from genjax_models.run_folder import DataSpec
 from genjax_models.train import Train, check_training_data, make_train, program_config
 
@@ -38,10 +38,10 @@ def load_data(
             f"{type(config.model).__name__} is given a context with every example, which {type(config.data).__name__} "
             "does not have; use data with contexts, such as COIL20 or Solids."
         )
-    levels, known = _levels(config, data), data.levels if data.dequantization is None else None
-    if levels not in (None, 2) and levels != known:
+    own, known = levels(config, data), data.levels if data.dequantization is None else None
+    if own not in (None, 2) and own != known:
         raise DataError(
-            f"{type(config.model).__name__} is of units with {levels} levels, but {type(config.data).__name__} has "
+            f"{type(config.model).__name__} is of units with {own} levels, but {type(config.data).__name__} has "
             f"{'none that are known' if known is None else known}; give the units the data's levels, and "
             "take the data without binarization or dequantization."
         )
@@ -100,12 +100,6 @@ def prepare(
     return train, data, spec
 
 
-def _levels(config: Config, data: Dataset) -> int | None:
-    """L, where the model is of units with values k / (L - 1) alone."""
-    built = config.model.build(data.train.shape[1])
-    return getattr(built, "levels", getattr(config.model, "levels", None))
-
-
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
     """Say it where figures are no log-probabilities, or have no limit."""
     model = config.model
@@ -116,8 +110,7 @@ def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
             "the data are intensities, of which many may be equal, and a density has no limit there: set the data's "
             "dequantization for grey levels, or compare figures among like runs alone."
         )
-    bernoulli = model.data_support == "unit" and not model.density and _levels(config, data) in (None, 2)
-    if data.support == "unit" and bernoulli:
+    if kind_of_nll(config, data) == "cross-entropy":
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
 
 

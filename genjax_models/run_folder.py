@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from genjax_models.tables import types
 
 FORMAT = 1
 CONFIG, METRICS, RESULT, EVALUATIONS = "config.json", "metrics.jsonl", "result.json", "evaluations.jsonl"
+EXAMPLES = "test_examples"  # begins the names of the files with values by example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +63,11 @@ def building_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.building")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is whole or not there."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text or bytes, so that it is whole or not there."""
     building = building_path(path)
-    with building.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with building.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     building.replace(path)
@@ -127,6 +129,62 @@ def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, 
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
     return Run(folder, config, data), False
+
+
+class ByExample(NamedTuple):
+    """What was measured of every test example, and the figures that were made of it."""
+
+    rows: np.ndarray  # [N], the examples' places in the whole test split
+    values: dict[str, np.ndarray]  # [N] each, by the name of its mean among the figures without "test_": "nll", ...
+    figures: dict[str, Any]  # as `evaluate` prints them
+
+
+def by_example_path(folder: Path, figures: dict[str, Any]) -> Path:
+    """Where values by example stand: test_examples_1000.npz for K = 1000, test_examples_exact.npz without samples; with
+    those of p* another file."""
+    samples = figures["test_nll_samples"]
+    p_star = "_p_star" if "test_nll_p_star" in figures else ""
+    return folder / f"{EXAMPLES}_{'exact' if samples is None else samples}{p_star}.npz"
+
+
+def write_by_example(folder: Path, found: ByExample) -> Path | None:
+    """Keep values by example in a run folder: the file, or None where just these stood there.
+
+    It holds an array for each name, `rows`, and `figures` as JSON text.
+    """
+    path = by_example_path(folder, found.figures)
+    with contextlib.suppress(RunError, FileNotFoundError):
+        there = read_by_example(path)
+        same = there.figures == found.figures and there.values.keys() == found.values.keys()
+        pairs = [(there.rows, found.rows), *((there.values[k], v) for k, v in found.values.items() if same)]
+        if same and all(np.array_equal(*pair, equal_nan=True) for pair in pairs):
+            return None
+    content = io.BytesIO()
+    np.savez(content, rows=found.rows, figures=np.array(json.dumps(found.figures)), **found.values)  # type: ignore[arg-type]
+    write_whole(path, content.getvalue())
+    return path
+
+
+def read_by_example(path: Path) -> ByExample:
+    """What `write_by_example` wrote.
+
+    Raises:
+        RunError: a damaged file.
+        FileNotFoundError: no such file.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+        rows, figures = arrays.pop("rows"), dict(json.loads(str(arrays.pop("figures"))))
+        if rows.ndim != 1 or any(values.shape != rows.shape for values in arrays.values()):
+            raise ValueError("its arrays are of different shapes")
+        return ByExample(rows, arrays, figures)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # broken archives make numpy and zipfile raise errors of many kinds
+        raise RunError(
+            f"{path} is damaged ({error}); remove it, and `genjax-models evaluate {path.parent}` makes one."
+        ) from None
 
 
 @contextlib.contextmanager

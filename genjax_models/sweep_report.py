@@ -169,6 +169,30 @@ def summary_csv(settings: Sequence[Setting]) -> str:
     return _csv(header, rows)
 
 
+def with_error(mean: float | None, error: float | None, plus_minus: str = "±", sign: bool = False) -> str:
+    """A mean ± its standard error, to two digits of the error; without one, to six of its own.
+
+    Args:
+        mean: None for what is not finite.
+        error: None where it is not known.
+        plus_minus: "+-" for ASCII.
+        sign: whether a mean above zero has a plus.
+
+    Example:
+        >>> with_error(0.54812, 0.07891, sign=True)
+        '+0.548 ± 0.079'
+    """
+    form = "+" if sign else ""
+    if mean is None:
+        return "not finite"
+    if not error:
+        return f"{mean:{form}.6g}" if error is None else f"{mean:{form}.6g} {plus_minus} 0"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    if digits > 6:
+        return f"{mean:{form}.6g} {plus_minus} {error:.2g}"
+    return f"{mean:{form}.{digits}f} {plus_minus} {error:.{digits}f}"
+
+
 def mean_text(mean: Mean) -> str:
     """A mean ± its standard error (over so many seeds), to two digits of the error; "-" where there is none.
 
@@ -176,15 +200,7 @@ def mean_text(mean: Mean) -> str:
         >>> mean_text(Mean(86.7453, 0.1234, 4))
         '86.75 ± 0.12 (4)'
     """
-    value, error, number = mean
-    if value is None:
-        return "-"
-    if not error:
-        return f"{value:.6g} ({number})" if error is None else f"{value:.6g} ± 0 ({number})"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits > 6:
-        return f"{value:.6g} ± {error:.2g} ({number})"
-    return f"{value:.{digits}f} ± {error:.{digits}f} ({number})"
+    return "-" if mean.value is None else f"{with_error(mean.value, mean.standard_error)} ({mean.number})"
 
 
 def short(value: Any) -> str:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from runs import Log, contents, last_state, read_json, read_lines
+from runs import Log, by_example, contents, last_state, read_json, read_lines
 from toys import worst
 
 from genjax_models import checkpoints, experiment, run_folder
@@ -71,7 +71,7 @@ def outcome(folder: Path) -> tuple:
     """All that must not depend on whether the run was cut short: state, metrics and result, without the seconds."""
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_lines(folder / "metrics.jsonl")]
     result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return last_state(folder), rows, result, (folder / "samples.png").read_bytes()
+    return last_state(folder), rows, result, (folder / "samples.png").read_bytes(), by_example(folder)
 
 
 # What a run leaves.
@@ -79,7 +79,7 @@ def outcome(folder: Path) -> tuple:
 
 def test_a_run_leaves_what_it_promises(finished):
     names = {p.name for p in finished.iterdir() if not p.name.startswith(".")}
-    files = {"config.json", "metrics.jsonl", "samples.png", "curves.png", "result.json"}
+    files = {"config.json", "metrics.jsonl", "samples.png", "curves.png", "result.json", "test_examples_200.npz"}
     assert names == files | {"checkpoints"}
     assert not list(finished.rglob("*building*"))
 
@@ -131,7 +131,7 @@ def test_result(finished, data_dir):
     run = open_run(finished)
     _, params, _ = chosen_parameters(run, Log())
     x = jnp.asarray(CONFIG.data.load(data_dir).test)
-    other = log_marginal(CONFIG.model.build(6), params, jax.random.key(99), x, 2000)
+    other = jax.jit(lambda k: log_marginal(CONFIG.model.build(6), params, k, x, 2000))(jax.random.key(99))
     error = result["test_nll_mean_estimator_error"] + float(jnp.mean(other.standard_error))
     assert abs(result["test_nll"] + float(jnp.mean(other.log_prob))) < 4 * error
     spread = float(jnp.std(other.log_prob, ddof=1)) / np.sqrt(6)
@@ -513,7 +513,8 @@ def test_skip_counts_the_steps_it_left_out(tmp_path, poisoned):
 
 
 def test_evaluating_again_gives_the_same_figures_and_keeps_them(copy, data_dir):
-    """With the same K exactly those of result.json; every evaluation adds its line, and nothing else changes."""
+    """With the same K exactly those of result.json; every evaluation adds its line, one with another K its values by
+    example, and nothing else changes."""
     before, result = contents(copy), read_json(copy / "result.json")
     same = evaluate_run(copy, data_dir, None, Log())
     assert same == {name: result[name] for name in same}
@@ -525,7 +526,9 @@ def test_evaluating_again_gives_the_same_figures_and_keeps_them(copy, data_dir):
     assert more["test_nll_mean_estimator_error"] < same["test_nll_mean_estimator_error"]
     assert read_lines(copy / "evaluations.jsonl") == [same, more]
     after = contents(copy)
-    assert {k: v for k, v in after.items() if k != "evaluations.jsonl"} == before
+    assert set(after) - set(before) == {"evaluations.jsonl", "test_examples_2000.npz"}
+    assert {k: after[k] for k in before} == before
+    assert by_example(copy)["test_examples_2000.npz"][2] == more
 
 
 def test_evaluating_where_nothing_can_be_written_still_returns_the_figures(copy, data_dir):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from runs import by_example
 
 from genjax_models.cli import load_config, main
 from genjax_models.data import Arrays, evaluation_subset
@@ -90,6 +91,8 @@ def test_results_have_the_figures_of_p_star(place):
     errors = (result["test_nll_p_star_unnormalized_standard_error"], 2 * result["log_z_standard_error"])
     assert result["test_nll_p_star_standard_error"] == pytest.approx(np.hypot(*errors), rel=1e-4)
     assert result["test_nll"] < result["test_nll_p_star_unnormalized"]
+    kept = by_example(Path("run"))["test_examples_500_p_star.npz"]
+    assert set(kept[1]) == {"nll", "bound", "nll_p_star_unnormalized"}
 
 
 def test_evaluate_and_its_summary(cli):

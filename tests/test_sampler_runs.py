@@ -53,6 +53,7 @@ def test_a_run_from_start_to_samples(tmp_path, config):
     assert read_json(folder / "result.json")["test_parzen_samples"] == 200
     for name in ("samples.png", "neighbours.png", "curves.png"):
         assert (folder / name).is_file()
+    assert not list(folder.glob("test_examples*"))
     again = evaluate_run(folder, None, None, log)
     for name in ("test_mmd_squared", "test_parzen_log_likelihood", "test_parzen_sigma"):
         assert again[name] == pytest.approx(result[name], rel=1e-5)

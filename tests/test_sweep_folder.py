@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Log, contents, last_state, read_json, read_lines
+from runs import Log, by_example, contents, last_state, read_json, read_lines
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
 from genjax_models.axes import axis, chain, product, zipped
@@ -110,7 +110,7 @@ def rows_of(folder: Path) -> list[dict]:
 def outcome(folder: Path) -> tuple:
     """All of a run that must not depend on how it came about: state, metrics, result and samples, but no seconds."""
     result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return last_state(folder), rows_of(folder), result, (folder / "samples.png").read_bytes()
+    return last_state(folder), rows_of(folder), result, (folder / "samples.png").read_bytes(), by_example(folder)
 
 
 def table(folder: Path) -> list[dict]:
@@ -240,7 +240,8 @@ def test_p_star_of_a_member_is_that_of_a_run_alone(tmp_path, data_dir, plain, mo
     x = settings.data.load(data_dir).test
     for row, folder in zip(rows, members(tmp_path / "sweep"), strict=True):
         _, params, _ = chosen_parameters(open_run(folder), Log())
-        alone, result = measuring.test_p_star(open_run(folder), params, x, 20), read_json(folder / "result.json")
+        alone = measuring.test_p_star(open_run(folder), params, x, 20).figures
+        result = read_json(folder / "result.json")
         assert "test_nll_p_star" in alone
         assert alone == {name: result[name] for name in alone}
         assert row.metrics["test_nll_p_star"] == alone["test_nll_p_star"]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from runs import Log
+from runs import Log, by_example
 
 from genjax_models.config import Config, Training
 from genjax_models.data import Arrays, Digits
@@ -68,6 +68,7 @@ def test_sequences_are_measured_by_time_step(tmp_path):
             by_step = result[f"{name}_per_step{figure}"]
             assert by_step == pytest.approx(result[f"{name}{figure}"] / 3, rel=1e-9)
     assert result["test_nll_particle_filter"] == pytest.approx(result["test_nll"], abs=0.1)
+    assert set(by_example(tmp_path / "run")["test_examples_1000.npz"][1]) == {"nll", "bound", "nll_particle_filter"}
 
 
 def test_figures_by_step_weigh_sequences_by_their_length():
