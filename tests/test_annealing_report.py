@@ -59,7 +59,5 @@ def test_figures_beside_the_truth(tmp_path, monkeypatch, capsys):
 def test_what_has_no_latents_is_refused(tmp_path):
     bits = (np.random.RandomState(0).uniform(size=(60, 4)) < 0.4).astype(np.uint8)
     folder = train(tmp_path, bits, FVSBN(), MaximumLikelihood())
-    with pytest.raises(
-        ModelError, match=r"anneal: FVSBN has no latents to anneal.*result.json is exact"
-    ):
+    with pytest.raises(ModelError, match=r"anneal: FVSBN has no latents to anneal.*result.json is exact"):
         check_likelihood(folder, log=lambda line: None)

@@ -27,6 +27,7 @@ from genjax_models.evaluation.completion import complete
 from genjax_models.evaluation.continuation import continue_sequences
 from genjax_models.evaluation.distortion import RateDistortion, rate_distortion
 from genjax_models.evaluation.divergence import divergence_in_bits
+from genjax_models.evaluation.exact_marginal import exact_log_marginal
 from genjax_models.evaluation.frechet import extrapolated_frechet_distance, frechet_distance
 from genjax_models.evaluation.gradients import (
     GradientStatistics,
@@ -37,7 +38,7 @@ from genjax_models.evaluation.gradients import (
 from genjax_models.evaluation.interpolation import blend, interpolate, squared_error
 from genjax_models.evaluation.likelihood import log_prob
 from genjax_models.evaluation.manifolds import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
-from genjax_models.evaluation.marginal import DoubtfulEstimate, LogMarginal, exact_log_marginal, log_marginal
+from genjax_models.evaluation.marginal import DoubtfulEstimate, LogMarginal, log_marginal
 from genjax_models.evaluation.modes import ModeCoverage, Nearest, mode_coverage, nearest
 from genjax_models.evaluation.moments import PosteriorMoments, posterior_moments
 from genjax_models.evaluation.paired import PairedDifference, paired_difference

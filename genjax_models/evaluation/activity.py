@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from genjax_models.config import as_number
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch
 from genjax_models.errors import DataError
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples, require_sizes
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
 from genjax_models.evaluation.moments import PosteriorMoments, posterior_moments, require_real_latents
 
 THRESHOLD = 1e-2  # Burda, Grosse and Salakhutdinov 2015, section 5.2

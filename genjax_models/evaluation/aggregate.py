@@ -8,8 +8,7 @@ import numpy as np
 
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, Scalar, as_batch, total
 from genjax_models.errors import DataError, ModelError, require_count
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks
 from genjax_models.evaluation.moments import require_real_latents
 from genjax_models.evaluation.two_sample import median_bandwidth, mmd_squared
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, ModelError
-from genjax_models.evaluation.blocks import compiled, devices_for, in_blocks
-from genjax_models.evaluation.marginal import check_examples, require_sizes
+from genjax_models.evaluation.blocks import check_examples, compiled, devices_for, in_blocks, require_sizes
 from genjax_models.evaluation.transitions import gibbs, hamiltonian
 from genjax_models.evaluation.weights import RunningSums, log_mean
 

@@ -20,13 +20,8 @@ import numpy as np
 
 from genjax_models.core import Context, Key, Latents, LatentVariableModel, Params, Scalar, X, as_batch, total
 from genjax_models.errors import ConfigError, DataError, ModelError, require_count
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import (
-    MOST_UNITS,
-    check_examples,
-    log_sum_over_latents,
-    require_few_binary_latents,
-)
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks
+from genjax_models.evaluation.exact_marginal import MOST_UNITS, log_sum_over_latents, require_few_binary_latents
 from genjax_models.evaluation.transitions import heat_bath
 from genjax_models.evaluation.weights import LogMean, log_mean, sum_weights
 

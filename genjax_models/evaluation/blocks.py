@@ -9,7 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from genjax_models.core import is_hashable
+from genjax_models.core import Batch, is_hashable
+from genjax_models.errors import DataError, require_count
+
+
+def check_examples(batch: Batch) -> Batch:
+    """The batch with floating x; DataError unless that is [N, D]."""
+    if getattr(batch.x, "ndim", 0) != 2 or batch.x.shape[0] == 0:
+        raise DataError(f"x: got shape {getattr(batch.x, 'shape', None)}, expected [N, D] with at least one example.")
+    return batch._replace(x=jnp.asarray(batch.x, jnp.result_type(float)))
+
+
+def require_sizes(name: str, **sizes: int) -> None:
+    """Raise ConfigError, by name, for a size below one."""
+    for size, value in sizes.items():
+        require_count(f"{name}: {size}", value)
 
 
 def devices_for(*trees: Any) -> int:

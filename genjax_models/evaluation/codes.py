@@ -8,8 +8,7 @@ import numpy as np
 
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch
 from genjax_models.errors import ConfigError, DataError, ModelError
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples, require_sizes
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
 from genjax_models.evaluation.moments import require_real_latents
 
 

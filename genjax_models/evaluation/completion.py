@@ -8,8 +8,7 @@ import numpy as np
 from genjax_models.core import Key, LikelihoodModel, Params, as_batch
 from genjax_models.errors import DataError, ModelError, require_count
 from genjax_models.evaluation.bidirectional import check_hidden, require_binary_where_seen
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks
 
 TOLERANCE = 1e-4  # how far from a level, in levels, a seen value may be: float32 rounds k / 255
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from genjax_models.core import Key, Params, as_batch
 from genjax_models.errors import ConfigError, ModelError, require_count
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks
 
 
 def _continue(model, block, params, key, batch, steps) -> jax.Array:

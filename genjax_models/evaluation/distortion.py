@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from genjax_models.core import Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import ModelError
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples, require_sizes
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
 
 
 class RateDistortion(NamedTuple):

@@ -15,8 +15,8 @@ import numpy as np
 
 from genjax_models.core import Key, LatentVariableModel, Objective, Params, Trainable, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
-from genjax_models.evaluation.blocks import compiled
-from genjax_models.evaluation.marginal import binary_states, check_examples
+from genjax_models.evaluation.blocks import check_examples, compiled
+from genjax_models.evaluation.exact_marginal import binary_states
 
 MOST_SETS = 2**20  # sets of particles that are enumerated
 TIMED_CALLS = 10

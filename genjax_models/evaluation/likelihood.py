@@ -6,8 +6,7 @@ import jax
 
 from genjax_models.core import LikelihoodModel, Params, as_batch
 from genjax_models.errors import ModelError, require_count
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks
 
 
 def _score(model, block, params, batch) -> jax.Array:

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from genjax_models.core import Key, LatentVariableModel, Params, as_batch
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import LogMarginal, check_examples, require_sizes, summarize
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
+from genjax_models.evaluation.marginal import LogMarginal, summarize
 from genjax_models.evaluation.weights import sum_weights
 from genjax_models.objectives.fivo import RESAMPLERS, Criterion, Resampling, filter_particles, require_filter
 

@@ -10,8 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 from genjax_models.core import Batch, ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import ModelError
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import LogMarginal, check_examples, log_mean_weight, require_sizes, with_warning
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
+from genjax_models.evaluation.marginal import LogMarginal, log_mean_weight, with_warning
 
 MOST_NODES = 10**6
 

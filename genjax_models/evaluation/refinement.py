@@ -10,8 +10,7 @@ from genjax_models.config import as_number
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch, total
 from genjax_models.distributions import LOG_2PI
 from genjax_models.errors import ModelError
-from genjax_models.evaluation.blocks import compiled, in_blocks
-from genjax_models.evaluation.marginal import check_examples, require_sizes
+from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
 from genjax_models.evaluation.moments import require_real_latents
 from genjax_models.evaluation.weights import RunningSums, log_mean
 
