@@ -23,7 +23,7 @@ from genjax_models.core import Batch, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import DoubtfulEstimate, exact_log_marginal, log_marginal, objective_metrics
 from genjax_models.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length, trusted_k
-from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models import categorical_vae, sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
 from genjax_models.objectives import iwae, reweighted_wake_sleep
@@ -182,15 +182,15 @@ def test_bad_sizes(name):
 
 def test_bad_models_and_data():
     """What cannot be computed is refused, with what to use instead."""
-    toy, gaussian = net((2,), 3), linear_gaussian(3, 1)
+    toy = net((2,), 3)
     for function in (exact_log_marginal, lambda model, params, x: log_marginal(model, params, KEY, x)):
         with pytest.raises(ModelError):
             function("a model", toy.params, toy.x)
         for x in (toy.x[0], toy.x[:0], toy.x[None], None):
             with pytest.raises(DataError, match=r"\[N, D\]"):
                 function(toy.model, toy.params, x)
-    with pytest.raises(ModelError, match=r"VAE.*log_marginal"):
-        exact_log_marginal(gaussian.model, gaussian.params, toy.x)
+    with pytest.raises(ModelError, match=r"enumerates binary latents, which CategoricalVAE does not have.*log_marginal"):
+        exact_log_marginal(categorical_vae(3), toy.params, toy.x)
     big = sigmoid_belief_network(3, layers=(20, 5))
     with pytest.raises(ModelError, match=r"25.*log_marginal"):
         exact_log_marginal(big, random_params(big, 3, 0), toy.x)
