@@ -20,6 +20,10 @@ class DataError(UserError):
     """Data that is missing, truncated, of the wrong shape or out of range."""
 
 
+class MissingData(DataError):
+    """A data file that is nowhere."""
+
+
 class RunError(UserError):
     """A run folder that cannot be used as asked: other configuration, no checkpoint, not writable."""
 

@@ -8,6 +8,8 @@ from benchmarks.bars_divergence import divergence, divergence_of_run
 
 from genjax_models.cli import load_config
 from genjax_models.data import Bars
+from genjax_models.errors import DataError
+from genjax_models.evaluation import divergence_in_bits
 from genjax_models.experiment import train_run
 
 CONFIG = "configs/wake_sleep_bars.py"
@@ -23,6 +25,13 @@ def test_divergence_by_enumeration_of_all_images(x64):
         true[(net.x == x).all(axis=1)] += p
     terms = true * (np.log2(np.where(true > 0, true, 1)) - np.asarray(log_model) / np.log(2))
     assert abs(divergence(bars, net.model, net.params) - terms.sum()) < 1e-10
+
+
+def test_what_is_no_distribution_is_refused():
+    net = toys.net((2, 1), 4)
+    for probability in (np.full(2, 0.5), np.full(16, 1 / 15), np.eye(16)[0]):
+        with pytest.raises(DataError, match="divergence_in_bits"):
+            divergence_in_bits(net.x, probability, net.model, net.params)
 
 
 @pytest.mark.slow

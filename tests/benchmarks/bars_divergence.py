@@ -6,20 +6,15 @@ python tests/benchmarks/bars_divergence.py RUN_DIR...
 import argparse
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
-
 from genjax_models.data import Bars
-from genjax_models.evaluation import exact_log_marginal
+from genjax_models.evaluation import divergence_in_bits
 from genjax_models.experiment import chosen_parameters
 from genjax_models.run_folder import open_run
 
 
 def divergence(bars: Bars, model, params) -> float:
     """sum_x p(x) log2 (p(x) / model(x)): images that cannot occur add nothing to it."""
-    images, probability = bars.distribution()
-    log_marginal = np.asarray(exact_log_marginal(model, params, jnp.asarray(images)), np.float64)
-    return float(probability @ (np.log2(probability) - log_marginal / np.log(2)))
+    return divergence_in_bits(*bars.distribution(), model, params)
 
 
 def divergence_of_run(folder: Path) -> float:

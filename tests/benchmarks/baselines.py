@@ -7,42 +7,17 @@ validation split, and the test split is read once, for the chosen model.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from genjax_models.data import SOURCES, Dataset
 from genjax_models.data.dataset import BINARIZATION_SEEDS
+from genjax_models.mixture import Fit, Mixture, fit_mixture, maximize
 
 COMPONENTS = 50
 SMOOTHING = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # imagined observations of each value of each pixel
 RESTARTS = 5
-MOST_ITERATIONS, PATIENCE = 300, 10
-
-
-class Mixture(NamedTuple):
-    """sum_k weight_k prod_i Bernoulli(x_i; mean_ki)."""
-
-    weights: np.ndarray  # [K]
-    means: np.ndarray  # [K, D]
-
-    def joint(self, x: np.ndarray) -> np.ndarray:
-        """log p(x, k), [N, K]."""
-        log_one, log_zero = np.log(self.means), np.log1p(-self.means)
-        return x @ (log_one - log_zero).T + log_zero.sum(1) + np.log(self.weights)
-
-    def nll(self, x: np.ndarray) -> np.ndarray:
-        """-log p(x), [N], nats."""
-        return -np.logaddexp.reduce(self.joint(x), axis=1)
-
-
-class Fit(NamedTuple):
-    """A model, how it was chosen, and its mean validation NLL."""
-
-    model: Mixture
-    chosen: str
-    validation: float
 
 
 class Figure(NamedTuple):
@@ -54,41 +29,9 @@ class Figure(NamedTuple):
     chosen: str
 
 
-def maximize(x: np.ndarray, responsibilities: np.ndarray, smoothing: float) -> Mixture:
-    """The most likely mixture of rows x [N, D] for given memberships [N, K], smoothed."""
-    counts = responsibilities.sum(0)
-    means = (responsibilities.T @ x + smoothing) / (counts[:, None] + 2 * smoothing)
-    return Mixture((counts + 1) / (counts + 1).sum(), means)
-
-
 def independent(x: np.ndarray, smoothing: float) -> Mixture:
     """A Bernoulli for each pixel: a mixture of one component."""
     return maximize(x, np.ones((len(x), 1)), smoothing)
-
-
-def expectation_maximization(
-    draw: Callable[[], np.ndarray], components: int, smoothing: float, seed: int
-) -> Iterator[Mixture]:
-    """Mixtures after one, two, ... iterations, each on `draw()`, from components around random examples."""
-    random, x = np.random.RandomState(seed), draw()
-    means = 0.5 * x[random.choice(len(x), components, replace=len(x) < components)] + 0.5 * x.mean(0)
-    mixture = Mixture(np.full(components, 1 / components), np.clip(means, 0.05, 0.95))
-    while True:
-        joint = mixture.joint(x)
-        mixture = maximize(x, np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)), smoothing)
-        yield mixture
-        x = draw()
-
-
-def fit_mixture(draw, validation: np.ndarray, components: int, smoothing: float, seed: int) -> Fit:
-    """The best mixture on the validation split in a run that ends when it has not improved for a while."""
-    best, best_iteration = None, 0
-    for i, mixture in enumerate(expectation_maximization(draw, components, smoothing, seed), 1):
-        value = float(mixture.nll(validation).mean())
-        if best is None or value < best.validation:
-            best, best_iteration = Fit(mixture, f"smoothing {smoothing:g}, seed {seed}, {i} iterations", value), i
-        if i >= MOST_ITERATIONS or i - best_iteration >= PATIENCE:
-            return best
 
 
 def baselines(data: Dataset, components: int = COMPONENTS, restarts: int = RESTARTS) -> list[Figure]:

@@ -189,7 +189,7 @@ def test_bad_models_and_data():
         for x in (toy.x[0], toy.x[:0], toy.x[None], None):
             with pytest.raises(DataError, match=r"\[N, D\]"):
                 function(toy.model, toy.params, x)
-    with pytest.raises(ModelError, match=r"enumerates binary latents, which CategoricalVAE does not have.*log_marginal"):
+    with pytest.raises(ModelError, match=r"enumerates binary latents, which CategoricalVAE does not.*log_marginal"):
         exact_log_marginal(categorical_vae(3), toy.params, toy.x)
     big = sigmoid_belief_network(3, layers=(20, 5))
     with pytest.raises(ModelError, match=r"25.*log_marginal"):
