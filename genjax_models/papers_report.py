@@ -1,0 +1,206 @@
+"""A paper's table beside ours, as Markdown and as JSON, from what the runs left."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from genjax_models.papers import Budget, Cell, Comparison, Figure, Paper, Table, compare
+
+Status = Literal["finished", "missing", "skipped", "failed"]
+
+BUDGET_TEXT: Mapping[Budget, str] = {
+    "smoke": "smoke: a few steps on a few examples, which show that every cell runs and nothing else",
+    "short": "short: about ten minutes a cell on two cores",
+    "full": "full",
+}
+VERDICTS = {"better": "yes", "within": "within one standard error", "short": "no"}
+EXPLANATION = (
+    "Ours: ± one standard error over test examples for each seed, and over seeds for their mean (their number in "
+    "brackets). Reached: the mean is at least as good as the paper's figure, or else within one standard error of it, "
+    "over test examples (over seeds, where a figure has none over examples). Time: of the slowest seed; seeds trained "
+    "together share it."
+)
+
+
+class Result(NamedTuple):
+    """What one seed of a cell came to."""
+
+    seed: int
+    figure: Figure
+    folder: str  # relative to the table's
+    seconds: float | None
+    made: Mapping[str, Any]  # date, commit, machine, versions
+
+
+class Outcome(NamedTuple):
+    """A cell as it stands."""
+
+    cell: Cell
+    status: Status
+    results: tuple[Result, ...] = ()  # by seed
+    reason: str = ""  # why it was skipped, or failed
+
+    @property
+    def comparison(self) -> Comparison | None:
+        return compare([result.figure for result in self.results], self.cell.paper, self.cell.better)
+
+
+def number_text(value: float, error: float | None, digits: int) -> str:
+    """A number with its standard error.
+
+    Example:
+        >>> number_text(83.4912, 0.2571, 2), number_text(0.0691, None, 3)
+        ('83.49 ± 0.26', '0.069')
+    """
+    return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _paper_text(paper: Paper | None, digits: int, sources: Sequence[str]) -> str:
+    if paper is None:
+        return "-"
+    doubt = "" if paper.checked else ", from memory, to be checked"
+    return f"{number_text(paper.value, paper.standard_error, digits)} [{sources.index(paper.where) + 1}{doubt}]"
+
+
+def _ours_text(outcome: Outcome, digits: int) -> str:
+    """Figures by seed, the seeds named where they are not the first ones."""
+    if not outcome.results:
+        return {"missing": "not run", "finished": "-"}.get(outcome.status, outcome.status)
+    seeds = [result.seed for result in outcome.results]
+    named = seeds != list(range(len(seeds)))
+    figures = [number_text(*result.figure, digits) for result in outcome.results]
+    texts = [f"{f} (seed {s})" if named else f for f, s in zip(figures, seeds, strict=True)]
+    return ", ".join(texts) + (" (failed later)" if outcome.status == "failed" else "")
+
+
+def _sources(table: Table) -> list[str]:
+    return list(dict.fromkeys(cell.paper.where for cell in table.cells if cell.paper is not None))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes from two of them on.
+
+    Example:
+        >>> duration(61.4), duration(600.0)
+        ('61 s', '10 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def markdown(table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered: Mapping[str, Any]) -> str:
+    """The table as Markdown: a line for every cell, and below it notes, sources, and by what it was made.
+
+    Args:
+        table: the table.
+        budget: which of its budgets.
+        outcomes: of its cells, in their order.
+        rendered: when and by what it is written: "date", "version", "commit".
+    """
+    sources = _sources(table)
+    header = ("row", "column", "paper", "ours, by seed", "mean over seeds", "difference", "reached", "time")
+    lines = [
+        f"# {table.title}",
+        "",
+        f"In {table.unit}. Budget {BUDGET_TEXT[budget]}. `genjax-models reproduce {table.name} --budget {budget}`",
+        "",
+        *((table.notes, "") if table.notes else ()),
+        _row(header),
+        _row(["---", "---", *["---:"] * 4, "---", "---:"]),
+    ]
+    for outcome in outcomes:
+        cell, found, digits = outcome.cell, outcome.comparison, table.digits_of(outcome.cell)
+        mean, difference, verdict, time = "", "", "", ""
+        if found is not None:
+            mean = f"{number_text(found.mean, found.seeds_error, digits)} ({len(outcome.results)})"
+            difference = "" if found.difference is None else f"{found.difference:+.{digits}f}"
+            verdict = "" if found.verdict is None or budget == "smoke" else VERDICTS[found.verdict]
+            seconds = [result.seconds for result in outcome.results if result.seconds is not None]
+            time = duration(max(seconds)) if seconds else ""
+        paper = _paper_text(cell.paper, digits, sources)
+        lines.append(_row([cell.row, cell.column, paper, _ours_text(outcome, digits), mean, difference, verdict, time]))
+    lines += ["", EXPLANATION, "", *_notes(outcomes), *_list("Sources:", sources), *_made(outcomes, rendered)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _list(title: str, texts: Sequence[str]) -> list[str]:
+    return [title, "", *(f"{i}. {text}" for i, text in enumerate(texts, 1)), ""] if texts else []
+
+
+def _notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """What is other than in the papers, and what was skipped or failed, one line for cells that say the same."""
+    said: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        name = f"{outcome.cell.row}, {outcome.cell.column}"
+        for text in (outcome.cell.note, outcome.reason and f"{outcome.status}: {outcome.reason}"):
+            if text:
+                said.setdefault(" ".join(text.split()), []).append(name)
+    return [*(f"- {'; '.join(names)}: {text}" for text, names in said.items()), *([""] if said else [])]
+
+
+def _made(outcomes: Sequence[Outcome], rendered: Mapping[str, Any]) -> list[str]:
+    """Where and when runs were made, and this page."""
+    made = [result.made for outcome in outcomes for result in outcome.results]
+
+    def distinct(name: str) -> list[str]:
+        return sorted({str(m[name]) for m in made if m.get(name)})
+
+    lines = []
+    if made:
+        dates = sorted({d[:10] for d in distinct("date")})
+        between = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "an unknown date"
+        lines.append(f"Runs of {between}, on {'; '.join(distinct('machine')) or 'an unknown machine'}.")
+        versions = sorted(
+            {", ".join(f"{k} {v}" for k, v in m["versions"].items()) for m in made if m.get("versions")},
+        )
+        lines += [f"Versions: {'; '.join(versions)}."] if versions else []
+        commits = distinct("commit")
+        lines += [f"Commits: {', '.join(commits)}."] if commits else []
+    commit = f", commit {rendered['commit']}" if rendered.get("commit") else ""
+    lines.append(f"Written {rendered['date'][:10]} by genjax_models {rendered['version']}{commit}.")
+    return [" ".join(lines)]
+
+
+def as_document(
+    table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The table as plain dicts, lists, strings and numbers, for JSON.
+
+    Args:
+        table, budget, outcomes, rendered: as for `markdown`.
+    """
+
+    def cell(outcome: Outcome) -> dict[str, Any]:
+        own, found = outcome.cell, outcome.comparison
+        return {
+            "row": own.row,
+            "column": own.column,
+            "name": own.name,
+            "status": outcome.status,
+            "reason": outcome.reason or None,
+            "better": own.better,
+            "paper": None if own.paper is None else own.paper._asdict(),
+            "ours": [
+                {
+                    "seed": result.seed,
+                    **result.figure._asdict(),
+                    "folder": result.folder,
+                    "seconds": result.seconds,
+                    "made": dict(result.made),
+                }
+                for result in outcome.results
+            ],
+            **(dict.fromkeys(Comparison._fields) if found is None else found._asdict()),
+            "note": own.note or None,
+        }
+
+    return {
+        "table": table.name,
+        "title": table.title,
+        "unit": table.unit,
+        "budget": budget,
+        "rendered": dict(rendered),
+        "cells": [cell(outcome) for outcome in outcomes],
+    }
