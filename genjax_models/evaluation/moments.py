@@ -41,11 +41,16 @@ def _exact(model, block, params, batch):
     return in_blocks(example, jax.random.key(0), batch, block)
 
 
+def moments_of_draws(model, params, key, row, num_samples) -> tuple[Latents, Latents]:
+    """The mean and the standard deviation of draws from q(z | x), each as z."""
+    keys = jax.random.split(key, num_samples)
+    z = jax.vmap(lambda k: model.propose(params, k, row.x, row.context)[0])(keys)
+    return jax.tree.map(lambda v: jnp.mean(v, axis=0), z), jax.tree.map(lambda v: jnp.std(v, axis=0, ddof=1), z)
+
+
 def _sampled(model, num_samples, block, params, key, batch):
     def example(key, row):
-        keys = jax.random.split(key, num_samples)
-        z = jax.vmap(lambda k: model.propose(params, k, row.x, row.context)[0])(keys)
-        return jax.tree.map(lambda v: jnp.mean(v, axis=0), z), jax.tree.map(lambda v: jnp.std(v, axis=0, ddof=1), z)
+        return moments_of_draws(model, params, key, row, num_samples)
 
     return in_blocks(example, key, batch, block)
 

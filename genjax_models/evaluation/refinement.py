@@ -9,12 +9,12 @@ import optax
 from genjax_models.config import as_number
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch, total
 from genjax_models.distributions import LOG_2PI
-from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
-from genjax_models.evaluation.moments import require_real_latents
+from genjax_models.evaluation.moments import moments_of_draws, require_real_latents
 from genjax_models.evaluation.weights import RunningSums, log_mean
 
 LEAST_STD = 1e-6  # of q, where the refinement starts
+DRAWS = 100  # of q, by which its moments are estimated where they have no closed form
 
 
 class Gaussian(NamedTuple):
@@ -98,7 +98,11 @@ def _refine(model, num_steps, num_particles, num_samples, chunk, block, params, 
             return log_p[0] - pairs[0][1], log_p[1] - pairs[1][2], jnp.logaddexp(*mixed) - jnp.log(2.0)
 
         refining, evaluating = jax.random.split(key)
-        mean, std = model.posterior_moments(params, row.x, row.context)
+        if model.posterior_moments is not None:
+            mean, std = model.posterior_moments(params, row.x, row.context)
+        else:
+            starting = jax.random.fold_in(refining, num_steps)  # a key that no step takes
+            mean, std = moments_of_draws(model, params, starting, row, DRAWS)
         start = Gaussian(mean, jax.tree.map(lambda s: jnp.log(jnp.maximum(s, LEAST_STD)), std))
         (r, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(num_steps))
         keys = jax.random.split(evaluating, num_samples)
@@ -129,6 +133,8 @@ def refine_posterior(
 ) -> Refinement:
     """Maximize the bound over a Gaussian r(z) = N(m, diag(s^2)) of each example, from the moments of q(z | x) on.
 
+    z are all latents of an example: every layer's, every glimpse's, every step's.
+
         L[r] = E_r[log p(x, z) - log r(z)]
         log p(x) - L[q] = (log p(x) - L[r*]) + (L[r*] - L[q]), approximation gap and amortization gap
 
@@ -136,7 +142,8 @@ def refine_posterior(
     Steps are Adam's, on m and log s, with the rate falling to 0 by a cosine and the gradient of Roeder et al. (2017).
 
     Args:
-        model: a `LatentVariableModel` with real latents and `posterior_moments`.
+        model: a `LatentVariableModel` with real latents. Where q has no moments in closed form, r starts at those of
+            draws.
         params: its parameters, which stay.
         key: example i draws from `fold_in(key, i)`.
         x: examples [N, D], or a `Batch` with contexts.
@@ -151,7 +158,7 @@ def refine_posterior(
         A `Refinement`, leaves [N, ...], nats.
 
     Raises:
-        ModelError: a model without real latents, or without q's moments in closed form.
+        ModelError: a model without real latents.
         ConfigError: an impossible size or rate.
         DataError: examples that are not [N, D].
 
@@ -163,11 +170,6 @@ def refine_posterior(
         al. 2016, section 20.10.3, on optimization against learned inference.
     """
     require_real_latents("refine_posterior", model)
-    if model.posterior_moments is None:
-        raise ModelError(
-            f"refine_posterior starts at the mean and the standard deviation of every latent under q, which "
-            f"{model.name} does not have in closed form; use a VAE whose posterior is a Gaussian."
-        )
     rate = as_number("refine_posterior: learning_rate", learning_rate, gt=0)
     sizes = {"num_steps": num_steps, "num_particles": num_particles, "num_samples": num_samples}
     require_sizes("refine_posterior", **sizes, chunk=chunk, block=block)
