@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from genjax_models.core import TrainState
 from genjax_models.errors import RunError
@@ -163,6 +165,8 @@ def restore(path: Path, like: TrainState) -> TrainState:
         raise RunError(
             f"checkpoint {path}: its state has another structure than this version makes ({error})."
         ) from None
+    # Orbax binds arrays to that device; free of it, what is computed from them can be shared out to others too.
+    state = jax.tree.map(lambda v: jnp.array(np.asarray(v)), state)
     return state._replace(key=jax.random.wrap_key_data(state.key))
 
 

@@ -77,6 +77,8 @@ def test_restored_bit_for_bit(saved):
     assert jax.tree.structure(found) == jax.tree.structure(training_state())
     assert jnp.issubdtype(found.key.dtype, jax.dtypes.prng_key)
     assert jax.random.bits(found.key) == jax.random.bits(jax.random.key(7))
+    # Bound to no device, so that an evaluation may use all of them.
+    assert not any(leaf.committed for leaf in jax.tree.leaves(found))
 
 
 def test_notes_come_back(saved):
