@@ -1,10 +1,12 @@
 """log p(x) of latent variable models by importance weighting, and whether the weights speak against it."""
 
 import functools
+import math
 import warnings
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.core import Key, LatentVariableModel, Params, as_batch, total
@@ -12,9 +14,12 @@ from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, devices_for, in_blocks, require_sizes
 from genjax_models.evaluation.exact_marginal import MOST_UNITS, binary_states
 from genjax_models.evaluation.pareto import pareto_k, tail_length, trusted_k
-from genjax_models.evaluation.weights import RunningSums, log_mean, sums_and_largest
+from genjax_models.evaluation.weights import RunningSums, log_mean, sum_weights, sums_and_largest
 
 LEAST_EFFECTIVE = 10  # samples, with fewer of which an estimate is doubtful; a fifth of K where that is less
+LEAST_LOOKED_AFTER = 25  # samples, below which an estimate is a bound and nothing else
+MOST_ELSEWHERE = 200  # draws of the prior that look for what q misses
+ELSEWHERE = 2**32 - 1  # what their keys are folded with
 
 
 class DoubtfulEstimate(UserWarning):
@@ -40,14 +45,32 @@ def _importance_weight(model, params, row, key) -> jax.Array:
     return total(model.log_joint(params, z, row.x, row.context)) - total(log_q)
 
 
-def summarize(sums: RunningSums, k: jax.Array, num_samples: int) -> LogMarginal:
-    """The estimate by K weights, from their sums and k-hat; leaves [N]."""
-    mean = log_mean(sums, num_samples)
-    few = mean.effective_samples < min(LEAST_EFFECTIVE, num_samples / 5)
+def _second_moment(model, params, row, key) -> jax.Array:
+    """log p(x | z) w(z) of z ~ p(z), whose mean is that of w^2 over z ~ q(z | x): also of the z that q misses."""
+    z, _ = model.sample_joint(params, key, row.context)
+    joint = model.log_joint(params, z, row.x, row.context)
+    log_w = total(joint) - total(model.log_posterior(params, z, row.x, row.context))
+    return jnp.where(jnp.isnan(log_w), -jnp.inf, joint.likelihood + log_w)
+
+
+def _has_second_moment(model) -> bool:
+    """Whether the prior can be drawn first, and q(z | x) be had of any z without going through its units."""
+    return model.filter_step is None and (model.support != "real" or model.posterior_moments is not None)
+
+
+def summarize(sums: RunningSums, k: jax.Array, num_samples: int, log_second: Any = -jnp.inf) -> LogMarginal:
+    """The estimate by K weights, from their sums and k-hat; leaves [N].
+
+    `log_second` is the mean of w^2 as other draws have it, from which the effective number of samples is
+    K (E w)^2 / E w^2.
+    """
+    mean, least = log_mean(sums, num_samples), min(LEAST_EFFECTIVE, num_samples / 5)
+    elsewhere = math.log(num_samples) + 2 * mean.value - log_second < math.log(least)
+    few = (mean.effective_samples < least) | elsewhere
     return LogMarginal(*mean, pareto_k=k, doubtful=few | (k > trusted_k(num_samples)))
 
 
-def _estimate(model, log_weight, num_samples, chunk, block, devices, params, key, batch) -> LogMarginal:
+def _estimate(model, log_weight, log_square, num_samples, chunk, block, devices, params, key, batch) -> LogMarginal:
     # Weights of latents with few states take few values, and have no tail.
     few = model.support != "real" and binary_states(model, params, batch)[0] <= MOST_UNITS
     tail = 0 if few else tail_length(num_samples)
@@ -55,24 +78,36 @@ def _estimate(model, log_weight, num_samples, chunk, block, devices, params, key
     def example(key, row):
         log_w = functools.partial(log_weight, model, params, row)
         sums, largest = sums_and_largest(log_w, key, num_samples, chunk, tail + 1)
-        return sums, pareto_k(largest)
+        if log_square is None:
+            return sums, pareto_k(largest), jnp.full_like(sums.largest, -jnp.inf)
+        log_w2 = functools.partial(log_square, model, params, row)
+        squares = sum_weights(log_w2, jax.random.fold_in(key, ELSEWHERE), draws, chunk)
+        return sums, pareto_k(largest), log_mean(squares, draws).value
 
-    sums, k = in_blocks(example, key, batch, block, devices)
-    return summarize(sums, k, num_samples)
+    draws = min(math.ceil(num_samples / 5), MOST_ELSEWHERE)
+    sums, k, log_second = in_blocks(example, key, batch, block, devices)
+    return summarize(sums, k, num_samples, log_second)
 
 
-_run_estimate = compiled(_estimate, static=6)
+_run_estimate = compiled(_estimate, static=7)
 
 
-def log_mean_weight(model, log_weight, num_samples, chunk, block, params, key, batch, devices=None) -> LogMarginal:
-    """log (1/K) sum_k exp(log_weight(model, params, example, key_k)), leaves [N], over all devices."""
+def log_mean_weight(
+    model, log_weight, log_square, num_samples, chunk, block, params, key, batch, devices=None
+) -> LogMarginal:
+    """log (1/K) sum_k exp(log_weight(model, params, example, key_k)), leaves [N], over all devices.
+
+    `log_square`, of the same form, gives log-numbers whose mean is that of the squared weights, by other draws.
+    """
     devices = devices or devices_for(params, key, batch)
-    return _run_estimate(model, log_weight, num_samples, chunk, block, devices, params, key, batch)
+    return _run_estimate(model, log_weight, log_square, num_samples, chunk, block, devices, params, key, batch)
 
 
 def estimate_log_marginal(model, params, key, batch, num_samples, *, chunk=100, block=50, devices=None) -> LogMarginal:
     """`log_marginal` of a floating batch, without checks and warnings."""
-    return log_mean_weight(model, _importance_weight, num_samples, chunk, block, params, key, batch, devices)
+    few = num_samples < LEAST_LOOKED_AFTER
+    square = None if few or not _has_second_moment(model) else _second_moment
+    return log_mean_weight(model, _importance_weight, square, num_samples, chunk, block, params, key, batch, devices)
 
 
 def with_warning(name: str, estimate: LogMarginal, advice: str) -> LogMarginal:
@@ -82,8 +117,8 @@ def with_warning(name: str, estimate: LogMarginal, advice: str) -> LogMarginal:
     if number := int(np.sum(estimate.doubtful)):
         warnings.warn(
             f"{name}: the weights speak against the estimates of {number} of {len(estimate.doubtful)} examples (a "
-            "k-hat that is too large, or few effective samples; `doubtful` marks them): they are likely too low, and "
-            f"their standard errors too small. {advice}",
+            "k-hat that is too large, few effective samples, or large weights where q rarely draws; `doubtful` marks "
+            f"them): they are likely too low, and their standard errors too small. {advice}",
             DoubtfulEstimate,
             stacklevel=3,
         )
@@ -103,11 +138,18 @@ def log_marginal(
     """The importance weighted estimate log (1/K) sum_k p(x, z_k) / q(z_k | x) of log p(x), for every example.
 
     In expectation it is a lower bound on log p(x), rising to it with K. Its standard error is that of the weights seen,
-    and where those have a heavy tail both the estimate and its error are too low: k-hat, the shape of a Pareto
-    distribution fitted to the 3 sqrt(K) largest, above min(1 - 1 / log10 K, 0.7) says so, and so do fewer than 10
-    effective samples (up to 24 binary latents have no tail to fit). Nothing that q never draws can be seen in either;
-    `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K by those largest weights alone;
-    values depend on `chunk`, `block` and the number of devices, all of which are used, by round-off alone.
+    and where those have a heavy tail both the estimate and its error are too low. Three things say so:
+
+    - k-hat, the shape of a Pareto distribution fitted to the 3 sqrt(K) largest, above min(1 - 1 / log10 K, 0.7) (of
+      more than 24 binary latents, and of real ones);
+    - fewer than 10 effective samples, (sum w)^2 / sum w^2;
+    - fewer than 10 of them by K (E w)^2 / E w^2 with E_q w^2 = E_p(z)[p(x | z) w(z)] from K / 5 draws of the prior, at
+      most 200: where they find z that q misses, no draw of q can tell. (From 25 samples on; of models whose prior can
+      be drawn first, with binary latents or q's moments in closed form.)
+
+    What neither finds is not seen; `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K by
+    the largest weights alone; values depend on `chunk`, `block` and the number of devices, all of which are used, by
+    round-off alone.
 
     Args:
         model: a `LatentVariableModel`.

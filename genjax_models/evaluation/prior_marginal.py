@@ -76,7 +76,7 @@ def prior_log_marginal(
     _require("prior_log_marginal", model)
     require_sizes("prior_log_marginal", num_samples=num_samples, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    found = log_mean_weight(model, _likelihood, num_samples, chunk, block, params, key, batch)
+    found = log_mean_weight(model, _likelihood, None, num_samples, chunk, block, params, key, batch)
     return with_warning("prior_log_marginal", found, "Propose z by q(z | x), as log_marginal does, or anneal.")
 
 
