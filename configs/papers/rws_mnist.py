@@ -36,7 +36,9 @@ def reweighted(row: str, model: SigmoidBeliefNetwork, particles: int, figure: Pa
     full = recipe(HERE / "sbn_rws_mnist_long.py", {"model": model, "objective.num_particles": particles})
     short = recipe(HERE / "sbn_rws_mnist.py", {"model": model, "objective.num_particles": particles})
     steps = min(40_000, short_steps(model.layers, particles, factor))
-    return Cell(row, "reweighted wake-sleep", full, figure, short=with_steps(short, steps, SHORT))
+    # By depth and by K one net is the same.
+    runs = f"rws/{row.split(',')[0].replace(' ', '_')}_k_{particles}".lower()
+    return Cell(row, "reweighted wake-sleep", full, figure, short=with_steps(short, steps, SHORT), runs=runs)
 
 
 def vimco(row: str, particles: int, figure: float) -> Cell:
