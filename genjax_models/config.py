@@ -121,6 +121,7 @@ def field(
     le: float | None = None,
     lt: float | None = None,
     nonempty: bool = False,
+    kw_only: bool = False,
 ) -> Any:
     """A dataclass field with its constraints.
 
@@ -131,10 +132,11 @@ def field(
         leaf: an integer that belongs to the leaves instead of the structure (a seed).
         ge, gt, le, lt: bounds on a number, or on every element of a tuple.
         nonempty: a tuple or a string must have at least one element.
+        kw_only: given by name alone; for a base class whose fields come before those of its classes.
     """
     limits = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata = {"help": help, "static": static, "leaf": leaf, "limits": limits, "nonempty": nonempty}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
 
 def annotations(cls: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from genjax_models.objectives.between_bounds import (
     renyi,
 )
 from genjax_models.objectives.bidirectional import Bidirectional, bidirectional
+from genjax_models.objectives.common import chunk_particles
 from genjax_models.objectives.dreg import DReG, dreg
 from genjax_models.objectives.fivo import FIVO, fivo
 from genjax_models.objectives.gumbel_softmax import GumbelSoftmax, gumbel_softmax
@@ -96,6 +97,7 @@ __all__ = [
     "adversarial",
     "arm",
     "bidirectional",
+    "chunk_particles",
     "combination",
     "concrete",
     "disarm",

@@ -6,17 +6,21 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, config, field
+from genjax_models.config import ScheduleConfig, as_number, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
     PathLoss,
     RefuseShared,
+    in_chunks,
     log_joint,
     loss_of,
     only,
     owns_nothing,
-    propose,
+    particle_keys,
+    propose_by,
     require_groups_apart,
     require_reparameterized,
 )
@@ -86,7 +90,7 @@ def combination(model: LatentVariableModel, num_particles: int = 50, beta: float
 
 
 @dataclasses.dataclass(frozen=True)
-class PartiallyImportanceWeightedLoss:
+class PartiallyImportanceWeightedLoss(Chunked):
     """`Objective.loss` of `partially_importance_weighted`."""
 
     model: LatentVariableModel
@@ -96,9 +100,14 @@ class PartiallyImportanceWeightedLoss:
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
         of_q = only("recognition", params)
-        z, terms = propose(self.model, of_q, key, batch, self.num_particles)
-        log_q, log_p = total(terms), total(log_joint(self.model, of_q, z, batch))  # along z, for q
-        own = total(log_joint(self.model, only("generative", params), jax.lax.stop_gradient(z), batch))
+
+        def terms(keys):
+            z, log_q = propose_by(self.model, of_q, keys, batch)
+            log_p = total(log_joint(self.model, of_q, z, batch))  # along z, for q
+            own = total(log_joint(self.model, only("generative", params), jax.lax.stop_gradient(z), batch))
+            return log_p, total(log_q), own
+
+        log_p, log_q, own = in_chunks(terms, particle_keys(key, batch, self.num_particles), self.chunk)
         a = jax.vmap(lambda p, q: partially_importance_weighted_bound(p, q, self.groups))(
             *jax.lax.stop_gradient((log_p, log_q))
         )
@@ -148,7 +157,7 @@ def _uneven(num_particles: int, num_groups: int) -> str:
 
 
 @config
-class Renyi(ObjectiveConfig):
+class Renyi(ParticleConfig):
     """Variational Rényi bound of K reparameterized particles."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -159,13 +168,13 @@ class Renyi(ObjectiveConfig):
         default=0.5, help="0 for the importance weighted bound, 1 for the evidence lower bound; a number or a schedule"
     )
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return renyi(model, self.num_particles, build_value(self.alpha))
 
 
 @config
-class Combination(ObjectiveConfig):
+class Combination(ParticleConfig):
     """Weighted mean of the evidence lower bound and the importance weighted one, on the same particles (CIWAE)."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -176,13 +185,13 @@ class Combination(ObjectiveConfig):
         default=0.5, ge=0, le=1, help="weight of the evidence lower bound, a number or a schedule"
     )
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return combination(model, self.num_particles, build_value(self.beta))
 
 
 @config
-class PartiallyImportanceWeighted(ObjectiveConfig):
+class PartiallyImportanceWeighted(ParticleConfig):
     """Importance weighted bound of K particles for p, and of groups of them, averaged, for q (PIWAE)."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -194,6 +203,6 @@ class PartiallyImportanceWeighted(ObjectiveConfig):
     def check(self) -> list[str]:
         return [_uneven(self.num_particles, self.num_groups)] if self.num_particles % self.num_groups else []
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return partially_importance_weighted(model, self.num_particles, self.num_groups)

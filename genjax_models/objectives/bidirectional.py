@@ -10,10 +10,15 @@ What is drawn and computed from p* stands in `evaluation.bidirectional`.
 
 from typing import Any, ClassVar
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LatentVariableModel, Objective
 from genjax_models.errors import require_bool, require_count
-from genjax_models.objectives.common import RefuseShared, require_groups_apart, require_latent_variable_model
+from genjax_models.objectives.common import (
+    ParticleConfig,
+    RefuseShared,
+    require_groups_apart,
+    require_latent_variable_model,
+)
 from genjax_models.objectives.particles import centred_square_root_bound, square_root_bound
 from genjax_models.objectives.wake_sleep import WakeSleepLoss
 
@@ -55,7 +60,7 @@ def bidirectional(model: LatentVariableModel, num_particles: int = 10, centred: 
 
 
 @config
-class Bidirectional(ObjectiveConfig):
+class Bidirectional(ParticleConfig):
     """Bidirectional Helmholtz machine: p and q learn their geometric mean from K square-root weighted particles."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -64,6 +69,6 @@ class Bidirectional(ObjectiveConfig):
     num_particles: int = field(default=10, ge=1, help="particles K an example")
     centred: bool = field(default=True, help="subtract 1/K from q's weights: the same expectation, less variance")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return bidirectional(model, self.num_particles, self.centred)

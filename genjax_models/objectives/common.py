@@ -1,5 +1,6 @@
 """What all objectives share: particles of a batch, the loss from a bound and a surrogate, and refusals."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -8,18 +9,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import (
     Batch,
     Joint,
     Key,
     Latents,
     LatentVariableModel,
+    Objective,
     Params,
     Scalar,
     as_batch,
     total,
 )
-from genjax_models.errors import ModelError
+from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.particles import Estimate
 from genjax_models.optimizers import value_at
 
@@ -79,13 +82,90 @@ def only(group: str, params: Params) -> Params:
     return {name: part if name == group else jax.lax.stop_gradient(part) for name, part in params.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class Chunked:
+    """Base of losses whose particles may be computed some at a time."""
+
+    chunk: int | None = dataclasses.field(default=None, kw_only=True)  # None for all at once
+
+
+def chunk_particles(objective: Objective, particle_chunk: int | None) -> Objective:
+    """The objective with its particles computed `particle_chunk` at a time, and again for the gradient.
+
+    Value and gradient are those of all particles at once, to round-off, in memory that grows with K by a few numbers a
+    particle, at the price of one more pass forward.
+
+    Args:
+        objective: of many particles, such as `iwae`, `dreg`, `vimco` or `reweighted_wake_sleep`.
+        particle_chunk: particles of an example that are computed at once; None for all.
+
+    Raises:
+        ConfigError: a number below one, or an objective whose particles are not computed apart.
+
+    Example:
+        >>> objective = chunk_particles(iwae(vae(64, latent=8), num_particles=5000), 100)
+    """
+    if particle_chunk is None:
+        return objective
+    require_count("particle_chunk", particle_chunk)
+    if not isinstance(objective.loss, Chunked):
+        raise ConfigError(
+            f"particle_chunk: got {particle_chunk}, but the particles of {type(objective.loss).__name__} are computed "
+            "together; leave it None."
+        )
+    return objective._replace(loss=dataclasses.replace(objective.loss, chunk=particle_chunk))
+
+
+@config
+class ParticleConfig(ObjectiveConfig):
+    """Base of configurations of objectives of many particles."""
+
+    num_particles: int
+    particle_chunk: int | None = field(
+        default=None,
+        ge=1,
+        kw_only=True,
+        help="particles computed at a time, and again for the gradient, in memory that K hardly adds to; None for all",
+    )
+
+    @abc.abstractmethod
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
+
+    def build(self, model: Any) -> Objective:
+        """The objective on a model."""
+        return chunk_particles(self.build_whole(model), self.particle_chunk)
+
+
+def particle_keys(key: Key, batch: Batch, num_particles: int) -> jax.Array:
+    """A key for every particle of every example, [B, K]."""
+    return jax.vmap(lambda k: jax.random.split(k, num_particles))(jax.random.split(key, batch.x.shape[0]))
+
+
+def in_chunks(function: Callable[[jax.Array], Any], keys: jax.Array, chunk: int | None) -> Any:
+    """`function(keys)` of keys [B, K], leaves [B, K, ...], `chunk` particles at a time, and again for the gradient."""
+    size, number = keys.shape
+    if chunk is None or chunk >= number:
+        return function(keys)
+    chunks = -(-number // chunk)
+    # The last one is filled up with the last particle, which is dropped.
+    filled = keys[:, jnp.minimum(jnp.arange(chunks * chunk), number - 1)].reshape(size, chunks, chunk)
+    found = jax.lax.map(jax.checkpoint(function, prevent_cse=False), jnp.swapaxes(filled, 0, 1))
+    return jax.tree.map(lambda v: jnp.swapaxes(v, 0, 1).reshape(size, chunks * chunk, *v.shape[3:])[:, :number], found)
+
+
+def propose_by(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch):
+    """z ~ q(. | x) with its log_posterior by groups, leaves [B, K, ...]: a particle for each of the keys [B, K]."""
+
+    def example(keys, x, c):
+        return jax.vmap(lambda k: model.propose(params, k, x, c))(keys)
+
+    return jax.vmap(example)(keys, batch.x, batch.context)
+
+
 def propose(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
     """z ~ q(. | x) with its log_posterior by groups, leaves [B, K, ...]: K particles of every example."""
-
-    def example(key, x, c):
-        return jax.vmap(lambda k: model.propose(params, k, x, c))(jax.random.split(key, num_particles))
-
-    return jax.vmap(example)(jax.random.split(key, batch.x.shape[0]), batch.x, batch.context)
+    return propose_by(model, params, particle_keys(key, batch, num_particles), batch)
 
 
 def _as_one_axis(function: Callable, given: Any, batch: Batch):
@@ -120,11 +200,10 @@ def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Bat
     return _as_one_axis(lambda z, row: model.log_joint(params, z, row.x, row.context), z, batch)
 
 
-def _propose_joint(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
-    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of the particles of `propose`."""
+def _propose_joint(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch):
+    """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of the particles of `propose_by`."""
     assert model.propose_joint is not None
     function = functools.partial(model.propose_joint, params)
-    keys = jax.vmap(lambda k: jax.random.split(k, num_particles))(jax.random.split(key, batch.x.shape[0]))
     _, log_q, log_p = _as_one_axis(lambda k, row: function(k, row.x, row.context), keys, batch)
     return log_p, log_q
 
@@ -135,17 +214,27 @@ def log_posterior(model: LatentVariableModel, params: Params, z: Latents, batch:
     return jax.vmap(lambda z, x, c: jax.vmap(lambda z: score(z, x, c))(z))(z, batch.x, batch.context)
 
 
-def moving_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
+def moving_particles(
+    model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int, chunk: int | None = None
+):
     """log p(x, z_k) and log q(z_k | x) by terms, leaves [B, K], of z_k ~ q(. | x) that carry gradients."""
-    if model.propose_joint is not None:
-        return _propose_joint(model, params, key, batch, num_particles)
-    z, log_q = propose(model, params, key, batch, num_particles)
-    return log_joint(model, params, z, batch), log_q
+
+    def terms(keys):
+        if model.propose_joint is not None:
+            return _propose_joint(model, params, keys, batch)
+        z, log_q = propose_by(model, params, keys, batch)
+        return log_joint(model, params, z, batch), log_q
+
+    return in_chunks(terms, particle_keys(key, batch, num_particles), chunk)
 
 
 def held_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
     """z ~ q(. | x) held fixed, leaves [B, K, ...], and its log_posterior by groups, leaves [B, K]."""
-    z, log_q = propose(model, params, key, batch, num_particles)
+    return _held(model, params, particle_keys(key, batch, num_particles), batch)
+
+
+def _held(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch):
+    z, log_q = propose_by(model, params, keys, batch)
     if model.reparameterized:
         # The terms of `propose` follow the moving z; with z held fixed they are scored again.
         z = jax.lax.stop_gradient(z)
@@ -153,14 +242,20 @@ def held_particles(model: LatentVariableModel, params: Params, key: Key, batch: 
     return z, log_q
 
 
-def fixed_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
-    """log p(x, z_k) and log q(z_k | x), each [B, K] and for its own group alone, of particles held fixed."""
-    z, log_q = held_particles(model, only("recognition", params), key, batch, num_particles)
-    return total(log_joint(model, only("generative", params), z, batch)), total(log_q)
+def fixed_particles(
+    model: LatentVariableModel, of_p: Params, of_q: Params, key: Key, batch: Batch, num: int, chunk: int | None = None
+):
+    """log p(x, z_k) and log q(z_k | x), each [B, K] and by parameters of its own, of particles held fixed."""
+
+    def terms(keys):
+        z, log_q = _held(model, of_q, keys, batch)
+        return total(log_joint(model, of_p, z, batch)), total(log_q)
+
+    return in_chunks(terms, particle_keys(key, batch, num), chunk)
 
 
 @dataclasses.dataclass(frozen=True)
-class PathLoss:
+class PathLoss(Chunked):
     """`Objective.loss` of a particle estimate along moving z, with gradients to every parameter group."""
 
     model: LatentVariableModel
@@ -170,7 +265,7 @@ class PathLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         batch, options = as_batch(batch), [value_at(option, step) for option in self.options]
-        terms = moving_particles(self.model, trainable.model, key, batch, self.num_particles)
+        terms = moving_particles(self.model, trainable.model, key, batch, self.num_particles, self.chunk)
         log_p, log_q = map(total, terms)
         a = jax.vmap(lambda p, q: self.estimate(p, q, *options))(*jax.lax.stop_gradient((log_p, log_q)))
         bound = jnp.mean(a.bound)
@@ -179,7 +274,7 @@ class PathLoss:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreLoss:
+class ScoreLoss(Chunked):
     """`Objective.loss` of a particle estimate whose z are held fixed, with gradients to every parameter group."""
 
     model: LatentVariableModel
@@ -189,8 +284,7 @@ class ScoreLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        z, terms = held_particles(self.model, params, key, batch, self.num_particles)
-        log_p, log_q = total(log_joint(self.model, params, z, batch)), total(terms)
+        log_p, log_q = fixed_particles(self.model, params, params, key, batch, self.num_particles, self.chunk)
         a = jax.vmap(lambda p, q: self.estimate(p, q, *self.options))(*jax.lax.stop_gradient((log_p, log_q)))
         bound = jnp.mean(a.bound)
         surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.recognition * log_q, axis=1))

@@ -6,16 +6,20 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
     RefuseShared,
+    in_chunks,
     log_joint,
     log_posterior,
     loss_of,
     owns_nothing,
-    propose,
+    particle_keys,
+    propose_by,
     require_groups_apart,
     require_reparameterized,
 )
@@ -26,7 +30,7 @@ TWO = "the update of reweighted wake-sleep is zero for one particle: expected at
 
 
 @dataclasses.dataclass(frozen=True)
-class DReGLoss:
+class DReGLoss(Chunked):
     """`Objective.loss` of `dreg`."""
 
     model: LatentVariableModel
@@ -36,10 +40,15 @@ class DReGLoss:
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
         still = jax.lax.stop_gradient(params)
-        z, _ = propose(self.model, params, key, batch, self.num_particles)
-        log_q = total(log_posterior(self.model, still, z, batch))
-        log_p = total(log_joint(self.model, still, z, batch))  # along z alone
-        own = total(log_joint(self.model, params, jax.lax.stop_gradient(z), batch))  # by its parameters alone
+
+        def terms(keys):
+            z, _ = propose_by(self.model, params, keys, batch)
+            log_q = total(log_posterior(self.model, still, z, batch))
+            log_p = total(log_joint(self.model, still, z, batch))  # along z alone
+            own = total(log_joint(self.model, params, jax.lax.stop_gradient(z), batch))  # by its parameters alone
+            return log_p, log_q, own
+
+        log_p, log_q, own = in_chunks(terms, particle_keys(key, batch, self.num_particles), self.chunk)
         a = jax.vmap(importance_weighted_bound)(*jax.lax.stop_gradient((log_p, log_q)))
         w = a.generative
         bound = jnp.mean(a.bound)
@@ -90,7 +99,7 @@ def dreg(model: LatentVariableModel, num_particles: int = 50, update: Update = "
 
 
 @config
-class DReG(ObjectiveConfig):
+class DReG(ParticleConfig):
     """Importance weighted bound of K particles, with q's gradient doubly reparameterized: less noise at large K."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -106,6 +115,6 @@ class DReG(ObjectiveConfig):
             return [f"num_particles: got {self.num_particles}; {TWO}"]
         return []
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return dreg(model, self.num_particles, self.update)

@@ -11,6 +11,7 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, con
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.common import (
+    ParticleConfig,
     PathLoss,
     log_joint,
     loss_of,
@@ -180,7 +181,7 @@ class ELBO(ObjectiveConfig):
 
 
 @config
-class IWAE(ObjectiveConfig):
+class IWAE(ParticleConfig):
     """Importance weighted bound of K reparameterized particles."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -188,6 +189,6 @@ class IWAE(ObjectiveConfig):
 
     num_particles: int = field(default=50, ge=1, help="particles K an example")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return iwae(model, self.num_particles)

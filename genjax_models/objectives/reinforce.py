@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
-from genjax_models.core import LatentVariableModel, Objective, as_batch, total
+from genjax_models.config import config, field
+from genjax_models.core import LatentVariableModel, Objective, as_batch
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.baselines import (
     Constant,
@@ -18,7 +18,13 @@ from genjax_models.objectives.baselines import (
     RunningMean,
     as_baseline,
 )
-from genjax_models.objectives.common import held_particles, log_joint, loss_of, require_latent_variable_model
+from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
+    fixed_particles,
+    loss_of,
+    require_latent_variable_model,
+)
 from genjax_models.objectives.particles import evidence_score, leave_one_out_mean
 
 
@@ -36,7 +42,7 @@ class ReinforceInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class ReinforceLoss:
+class ReinforceLoss(Chunked):
     """`Objective.loss` of `reinforce`."""
 
     model: LatentVariableModel
@@ -58,8 +64,7 @@ class ReinforceLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        z, terms = held_particles(self.model, params, key, batch, self.num_particles)
-        log_p, log_q = total(log_joint(self.model, params, z, batch)), total(terms)
+        log_p, log_q = fixed_particles(self.model, params, params, key, batch, self.num_particles, self.chunk)
         fixed = jax.lax.stop_gradient((log_p, log_q))
         log_w = fixed[0] - fixed[1]
         baseline = jnp.broadcast_to(self.values(trainable.own, state, batch.x, log_w), log_w.shape)
@@ -123,7 +128,7 @@ def reinforce(
 
 
 @config
-class Reinforce(ObjectiveConfig):
+class Reinforce(ParticleConfig):
     """REINFORCE: the evidence lower bound by scores, less a baseline."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -139,6 +144,6 @@ class Reinforce(ObjectiveConfig):
             return [f"num_particles: got {self.num_particles}, expected at least 2 for the baseline LeaveOneOut."]
         return []
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return reinforce(model, self.num_particles, self.baseline)

@@ -108,6 +108,7 @@ class ConcreteLoss:
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
         temperatures = value_at(self.temperature, step), value_at(self.prior_temperature, step)
+        held = jax.lax.stop_gradient(params)
         soft, hard = jax.random.split(key)
 
         def particle(key, x, c):
@@ -116,7 +117,7 @@ class ConcreteLoss:
 
         log_w = _of_particles(particle, soft, batch, self.num_particles)
         relaxed = jnp.mean(jax.vmap(log_mean_exp)(log_w))
-        log_p, log_q = fixed_particles(self.model, jax.lax.stop_gradient(params), hard, batch, self.num_particles)
+        log_p, log_q = fixed_particles(self.model, held, held, hard, batch, self.num_particles)
         bound = jnp.mean(jax.vmap(log_mean_exp)(log_p - log_q))
         return loss_of(bound, relaxed), (state, {"bound": bound, "relaxed_bound": relaxed})
 

@@ -6,21 +6,25 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import require_count
 from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
+    in_chunks,
     log_joint,
     log_posterior,
     loss_of,
     owns_nothing,
-    propose,
+    particle_keys,
+    propose_by,
     require_reparameterized,
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class StickingTheLandingLoss:
+class StickingTheLandingLoss(Chunked):
     """`Objective.loss` of `sticking_the_landing`."""
 
     model: LatentVariableModel
@@ -28,9 +32,13 @@ class StickingTheLandingLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        z, _ = propose(self.model, params, key, batch, self.num_particles)
-        log_q = total(log_posterior(self.model, jax.lax.stop_gradient(params), z, batch))  # along z alone
-        log_p = log_joint(self.model, params, z, batch)
+
+        def terms(keys):
+            z, _ = propose_by(self.model, params, keys, batch)
+            log_q = total(log_posterior(self.model, jax.lax.stop_gradient(params), z, batch))  # along z alone
+            return log_joint(self.model, params, z, batch), log_q
+
+        log_p, log_q = in_chunks(terms, particle_keys(key, batch, self.num_particles), self.chunk)
         bound = jnp.mean(total(log_p) - log_q)
         metrics = {"bound": bound, "likelihood": jnp.mean(log_p.likelihood)}
         return loss_of(bound, bound), (state, metrics)
@@ -67,7 +75,7 @@ def sticking_the_landing(model: LatentVariableModel, num_particles: int = 1) -> 
 
 
 @config
-class StickingTheLanding(ObjectiveConfig):
+class StickingTheLanding(ParticleConfig):
     """Evidence lower bound by reparameterized samples, q's gradient along the samples alone."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -75,6 +83,6 @@ class StickingTheLanding(ObjectiveConfig):
 
     num_particles: int = field(default=1, ge=1, help="samples of q an example, averaged")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return sticking_the_landing(model, self.num_particles)

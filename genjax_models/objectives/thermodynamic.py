@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, as_number, config, field
+from genjax_models.config import as_number, config, field
 from genjax_models.core import LatentVariableModel, Objective
 from genjax_models.errors import ConfigError, require_count
-from genjax_models.objectives.common import ScoreLoss, owns_nothing, require_latent_variable_model
+from genjax_models.objectives.common import ParticleConfig, ScoreLoss, owns_nothing, require_latent_variable_model
 from genjax_models.objectives.particles import Estimate, thermodynamic_bound
 
 
@@ -65,7 +65,7 @@ def thermodynamic(
 
 
 @config
-class Thermodynamic(ObjectiveConfig):
+class Thermodynamic(ParticleConfig):
     """Thermodynamic variational objective: a Riemann sum of log p(x), its gradient by covariances."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -75,6 +75,6 @@ class Thermodynamic(ObjectiveConfig):
     num_partitions: int = field(default=5, ge=2, help="intervals of [0, 1]")
     beta_1: float = field(default=0.1, gt=0, lt=1, help="least beta above 0; the others are log-spaced up to 1")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return thermodynamic(model, self.num_particles, self.num_partitions, self.beta_1)

@@ -2,10 +2,10 @@
 
 from typing import Any, ClassVar, get_args
 
-from genjax_models.config import ObjectiveConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LatentVariableModel, Objective
 from genjax_models.errors import ConfigError, require_count
-from genjax_models.objectives.common import ScoreLoss, owns_nothing, require_latent_variable_model
+from genjax_models.objectives.common import ParticleConfig, ScoreLoss, owns_nothing, require_latent_variable_model
 from genjax_models.objectives.particles import Mean, importance_weighted_score
 
 
@@ -50,7 +50,7 @@ def vimco(model: LatentVariableModel, num_particles: int = 5, mean: Mean = "geom
 
 
 @config
-class VIMCO(ObjectiveConfig):
+class VIMCO(ParticleConfig):
     """VIMCO: the importance weighted bound by scores, with leave-one-out baselines."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -59,6 +59,6 @@ class VIMCO(ObjectiveConfig):
     num_particles: int = field(default=5, ge=2, help="particles K an example")
     mean: Mean = field(default="geometric", help="mean of the other particles' weights in a particle's baseline")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return vimco(model, self.num_particles, self.mean)

@@ -15,6 +15,8 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
     RefuseShared,
     fixed_particles,
     loss_of,
@@ -33,7 +35,7 @@ def recognize_dreams(model: LatentVariableModel, params: Params, key: Key, c) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class WakeSleepLoss:
+class WakeSleepLoss(Chunked):
     """`Objective.loss` of `wake_sleep` and `reweighted_wake_sleep`, which differ in the wake phase's estimate."""
 
     model: LatentVariableModel
@@ -45,7 +47,8 @@ class WakeSleepLoss:
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
         awake, asleep = jax.random.split(key)
-        log_p, log_q = fixed_particles(self.model, params, awake, batch, self.num_particles)
+        groups = only("generative", params), only("recognition", params)
+        log_p, log_q = fixed_particles(self.model, *groups, awake, batch, self.num_particles, self.chunk)
         a = jax.vmap(self.estimate)(*jax.lax.stop_gradient((log_p, log_q)))
         bound = jnp.mean(a.bound)
         surrogate = jnp.mean(jnp.sum(a.generative * log_p, axis=1))
@@ -140,7 +143,7 @@ class WakeSleep(ObjectiveConfig):
 
 
 @config
-class ReweightedWakeSleep(ObjectiveConfig):
+class ReweightedWakeSleep(ParticleConfig):
     """Reweighted wake-sleep: K weighted particles teach p and q, dreams teach q."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -157,6 +160,6 @@ class ReweightedWakeSleep(ObjectiveConfig):
             return ["wake and sleep are both None, so q would never be trained; give one."]
         return []
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return reweighted_wake_sleep(model, self.num_particles, build_value(self.wake), build_value(self.sleep))
