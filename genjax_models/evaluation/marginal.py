@@ -16,7 +16,7 @@ from genjax_models.evaluation.exact_marginal import MOST_UNITS, binary_states
 from genjax_models.evaluation.pareto import pareto_k, tail_length, trusted_k
 from genjax_models.evaluation.weights import RunningSums, log_mean, sum_weights, sums_and_largest
 
-LEAST_EFFECTIVE = 10  # samples, with fewer of which an estimate is doubtful; a fifth of K where that is less
+LEAST_EFFECTIVE = 10  # samples, with fewer of which an estimate is doubtful
 LEAST_LOOKED_AFTER = 25  # samples, below which an estimate is a bound and nothing else
 MOST_ELSEWHERE = 200  # draws of the prior that look for what q misses
 ELSEWHERE = 2**32 - 1  # what their keys are folded with
@@ -64,9 +64,10 @@ def summarize(sums: RunningSums, k: jax.Array, num_samples: int, log_second: Any
     `log_second` is the mean of w^2 as other draws have it, from which the effective number of samples is
     K (E w)^2 / E w^2.
     """
-    mean, least = log_mean(sums, num_samples), min(LEAST_EFFECTIVE, num_samples / 5)
-    elsewhere = math.log(num_samples) + 2 * mean.value - log_second < math.log(least)
-    few = (mean.effective_samples < least) | elsewhere
+    mean = log_mean(sums, num_samples)
+    least = LEAST_EFFECTIVE if num_samples >= LEAST_LOOKED_AFTER else 0
+    seen_elsewhere = jnp.exp(math.log(num_samples) + 2 * mean.value - log_second)
+    few = (mean.effective_samples < least) | (seen_elsewhere < least)
     return LogMarginal(*mean, pareto_k=k, doubtful=few | (k > trusted_k(num_samples)))
 
 
@@ -144,8 +145,10 @@ def log_marginal(
       more than 24 binary latents, and of real ones);
     - fewer than 10 effective samples, (sum w)^2 / sum w^2;
     - fewer than 10 of them by K (E w)^2 / E w^2 with E_q w^2 = E_p(z)[p(x | z) w(z)] from K / 5 draws of the prior, at
-      most 200: where they find z that q misses, no draw of q can tell. (From 25 samples on; of models whose prior can
-      be drawn first, with binary latents or q's moments in closed form.)
+      most 200: where they find z that q misses, no draw of q can tell. (Of models whose prior can be drawn first, with
+      binary latents or q's moments in closed form.)
+
+    With fewer than 25 samples it is a bound, and nothing of this is looked at.
 
     What neither finds is not seen; `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K by
     the largest weights alone; values depend on `chunk`, `block` and the number of devices, all of which are used, by

@@ -218,15 +218,16 @@ def test_k_hat_is_that_of_the_tail(x64):
     """Of exact quantiles of generalized Pareto distributions: their shape, drawn to 1 / 2 as by ten observations."""
     number = 2000
     chances = (np.arange(number) + 0.5) / number
+    shape_of, k_of = jax.jit(generalized_pareto_shape), jax.jit(pareto_k)
     for shape in (-0.3, 0.2, 0.7, 1.5):
         excesses = 3 * np.expm1(-shape * np.log1p(-chances)) / shape
         expected = (number * shape + 10 * 0.5) / (number + 10)
-        assert abs(generalized_pareto_shape(jnp.asarray(excesses)) - expected) < 0.02
+        assert abs(shape_of(jnp.asarray(excesses)) - expected) < 0.02
         # Of log-weights: the largest, above one that stands for the threshold; no scale matters.
         log_w = np.log(np.append(excesses[::-1], 0) + 1) - 700
-        assert abs(pareto_k(jnp.asarray(log_w)) - expected) < 0.02
-    assert np.isnan(pareto_k(jnp.zeros(30)))  # weights that are all equal
-    assert np.isnan(pareto_k(jnp.full(30, -jnp.inf)))
+        assert abs(k_of(jnp.asarray(log_w)) - expected) < 0.02
+    assert np.isnan(k_of(jnp.zeros(30)))  # weights that are all equal
+    assert np.isnan(k_of(jnp.full(30, -jnp.inf)))
     assert [tail_length(k) for k in (1, 20, 25, 225, 5000)] == [0, 0, 5, 45, 213]
     np.testing.assert_allclose([trusted_k(100), trusted_k(100_000)], [0.5, 0.7])
 
@@ -247,9 +248,15 @@ def test_k_hat_of_many_weights_in_chunks(x64):
     assert (np.abs(found.pareto_k - (1 - 0.1**2)) < 0.2).all()
     found = log_marginal(toy.model, narrow, KEY, x, 300, chunk=37)
     keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.fold_in(KEY, 1), k))(jnp.arange(300))
-    z, log_q = jax.vmap(lambda k: toy.model.propose(narrow, k, x[1], ()))(keys)
-    log_w = jax.vmap(lambda z: sum(jax.tree.leaves(toy.model.log_joint(narrow, z, x[1], ()))))(z) - sum(log_q)
-    np.testing.assert_allclose(found.pareto_k[1], pareto_k(np.sort(log_w)[::-1][: tail_length(300) + 1]), rtol=1e-9)
+
+    def log_weight(k):
+        z, log_q = toy.model.propose(narrow, k, x[1], ())
+        return sum(jax.tree.leaves(toy.model.log_joint(narrow, z, x[1], ()))) - sum(log_q)
+
+    log_w = quick_jit(jax.vmap(log_weight))(keys)
+    np.testing.assert_allclose(
+        found.pareto_k[1], quick_jit(pareto_k)(np.sort(log_w)[::-1][: tail_length(300) + 1]), rtol=1e-9
+    )
     wide = jax.tree.map(jnp.array, narrow)
     wide["recognition"]["network"]["layers_0"]["bias"] = bias + jnp.array([0.0, np.log(1.5)])
     assert not log_marginal(toy.model, wide, KEY, x, 2000).doubtful.any()

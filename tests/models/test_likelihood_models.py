@@ -72,14 +72,15 @@ def test_conditionals_are_those_of_the_joint(x64, small):
 
 @pytest.mark.parametrize("visible", [1, 2, 3, 4, 5])
 def test_every_order_sums_to_one(x64, visible):
-    for order in itertools.permutations(range(visible)):
+    orders = list(itertools.permutations(range(visible)))
+    for order in orders[:: max(1, len(orders) // 24)]:  # all of up to four units
         for model in (made(visible, hidden=(4,), order=order, mask_seed=sum(order[:2])), fvsbn(visible, order=order)):
             assert abs(total_probability(model, visible) - 1) < 1e-12
 
 
 def test_random_orders_and_masks_of_twelve_units(x64):
     """The sum is one, and the network's Jacobian is zero exactly where the order forbids or no path of masks leads."""
-    for seed in range(100):
+    for seed in range(36):
         hidden = ((30,), (20, 25), (15, 15, 15))[seed % 3]
         model = made(12, hidden=hidden, activation="softplus", order=seed, mask_seed=seed, direct=bool(seed % 2))
         assert abs(total_probability(model, 12) - 1) < 1e-12
