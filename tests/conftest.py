@@ -34,3 +34,16 @@ def traces(monkeypatch):
 
     monkeypatch.setattr(Method, "__call__", counted)
     return called
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Neighbouring tests in one process, where they share programs and fixtures; who is done takes from others.
+
+    `--dist` on the command line has its say.
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
