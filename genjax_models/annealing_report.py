@@ -9,9 +9,10 @@ import numpy as np
 
 from genjax_models.core import Batch, LatentVariableModel
 from genjax_models.data import evaluation_subset
-from genjax_models.errors import ModelError, require_count
+from genjax_models.errors import ModelError
 from genjax_models.evaluation import annealed_importance_sampling, bidirectional_monte_carlo, paired_difference
-from genjax_models.evaluation.annealing import Start
+from genjax_models.evaluation.annealing import Start, require_path
+from genjax_models.evaluation.blocks import require_sizes
 from genjax_models.evaluation.marginal import estimate_log_marginal
 from genjax_models.experiment import load_run_data
 from genjax_models.measuring import ANNEALING, Log, chosen_parameters, evaluation_key, mean_and_error, number
@@ -53,28 +54,30 @@ def check_likelihood(
             size.
     """
     run = open_run(Path(folder))
-    require_count("num", num)
+    sizes = {"num": num, "num_chains": num_chains, "num_temperatures": num_temperatures}
+    require_sizes("anneal", **sizes, leapfrog_steps=leapfrog_steps, num_samples=num_samples)
     model: Any = run.config.model.build(run.data.visible)
     if not isinstance(model, LatentVariableModel):
         raise ModelError(
             f"anneal: {getattr(model, 'name', '') or type(model).__name__} has no latents to anneal; the log p(x) in "
             "its result.json is exact, or it has none."
         )
+    require_path("anneal", model, start)
     data = load_run_data(run, data_dir)
     _, params, chosen = chosen_parameters(run, log)
     rows = evaluation_subset(np.arange(len(data.test)), min(num, len(data.test)))
     context = () if data.test_context is None else jnp.asarray(data.test_context[rows])
     given = Batch(jnp.asarray(data.test[rows], jnp.float32), context)
     of_weights, of_chains, of_both = jax.random.split(evaluation_key(run.config.seed, ANNEALING), 3)
-    sizes: dict[str, Any] = {"start": start, "leapfrog_steps": leapfrog_steps}
+    options: dict[str, Any] = {"start": start, "leapfrog_steps": leapfrog_steps}
     chains = num_chains, num_temperatures
 
     log(f"importance weighting, {num_samples} samples for each of {len(rows)} test examples")
     weighted = jax.block_until_ready(estimate_log_marginal(model, params, of_weights, given, num_samples))
     log(f"annealing, {num_chains} chains of {num_temperatures} temperatures for each")
-    annealed = jax.block_until_ready(annealed_importance_sampling(model, params, of_chains, given, *chains, **sizes))
+    annealed = jax.block_until_ready(annealed_importance_sampling(model, params, of_chains, given, *chains, **options))
     log("the same, and backwards, for as many simulated examples")
-    both = bidirectional_monte_carlo(model, params, of_both, len(rows), *chains, contexts=context, **sizes)
+    both = bidirectional_monte_carlo(model, params, of_both, len(rows), *chains, contexts=context, **options)
     found: dict[str, Any] = {
         "step": chosen.step,
         "test_examples": len(rows),
@@ -94,7 +97,7 @@ def check_likelihood(
     difference = paired_difference(annealed.log_prob, weighted.log_prob)
     found["difference"], found["difference_standard_error"] = map(number, difference)
     found["doubtful_examples"] = int(np.sum(weighted.doubtful))
-    found["median_pareto_k"] = number(np.median(weighted.pareto_k))
+    found["median_pareto_k"] = number(np.nanmedian(weighted.pareto_k)) if np.isfinite(weighted.pareto_k).any() else None
     found["median_effective_samples"] = number(np.median(weighted.effective_samples))
     if model.support == "real":
         found["acceptance"] = number(np.mean(annealed.acceptance))

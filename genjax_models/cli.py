@@ -504,7 +504,7 @@ def _summary(result: dict) -> str:
         f"test bound {bound}, test NLL {nll} nats per example ({samples}, "
         f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
-    if result["test_nll_doubtful_examples"]:
+    if result.get("test_nll_doubtful_examples"):  # a run of an earlier version has none
         summary += (
             f"\nthe weights speak against the estimates of {result['test_nll_doubtful_examples']} examples, whose NLL "
             "is likely lower: raise evaluation.num_samples, or see `genjax-models anneal`"
@@ -734,6 +734,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     copy = None if arguments.write is None else Path(arguments.write)
     if copy is not None and copy.exists() and not arguments.overwrite:
         raise UserError(f"{copy} exists; give another --write, or --overwrite to replace it.")
+    if copy is not None and not copy.parent.is_dir():
+        raise UserError(f"{copy}: no such folder, {copy.parent}; make it, or give another --write.")
     _use_cores(arguments.seeds or getattr(table.seeds, arguments.budget))
     if arguments.budget == "smoke":
         _compile_fast()
@@ -758,7 +760,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         copy.write_text(text, encoding="utf-8")
     print(text.rstrip())
     _say(f"table in {copy or page}")
-    return 4 if any(outcome.status == "failed" for outcome in outcomes) else 0
+    ran = set() if arguments.render_only else {cell.name for cell in table.matching(arguments.cells)}
+    return 4 if any(outcome.status == "failed" and outcome.cell.name in ran for outcome in outcomes) else 0
 
 
 def _quality(arguments: argparse.Namespace) -> int:

@@ -265,11 +265,17 @@ def _notes(runs: Sequence[Finished], chosen: dict[int, Measured], metric: str) -
     if metric in (NLL, FILTER) and 0 < len(sampled) < len(chosen):
         exact = ", ".join(runs[i].name for i in chosen if i not in sampled)
         notes.append(f"An NLL by samples is above the true one in expectation; exact is that of {exact}.")
-    if metric == "bound" and len({flatten(runs[i].run.config)["objective"] for i in chosen}) > 1:
+    if metric == "bound" and len({_bound_of(runs[i].run.config) for i in chosen}) > 1:
         notes.append("The bounds are those of different objectives: a looser bound is no worse model.")
     if metric == P_STAR:
         notes.append("Left out is log Z of p*, which differs by run; with it log p*(x) would be higher.")
     return notes
+
+
+def _bound_of(config: Any) -> tuple:
+    """What tells one bound from another: the objective, and all its fields but how it is computed."""
+    fields = flatten(config).items()
+    return tuple((path, str(v)) for path, v in fields if path.split(".")[0] == "objective" and "chunk" not in path)
 
 
 def compare_runs(
@@ -431,7 +437,7 @@ def _head(found: dict) -> list[str]:
 
 def _below(found: dict, plus_minus: str) -> list[str]:
     several = any(len(row["seeds"]) > 1 for row in found["rows"])
-    over = f"{plus_minus} standard error over test examples" + ("; of a mean over seeds, over those" if several else "")
+    over = f"{plus_minus} standard error over test examples" + ("; for means over seeds, over seeds" if several else "")
     lines = [over + "."]
     if found["baseline"] is not None:
         lines.append(f"Difference, paired by example: {axis_label(found)}.")

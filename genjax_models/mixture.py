@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax_models.config import DataConfig
+from genjax_models.config import DataConfig, as_number
 from genjax_models.errors import DataError, require_count
 
 MOST_ITERATIONS, PATIENCE = 300, 10
@@ -100,6 +100,7 @@ def fit_mixture(
         Dempster, Laird and Rubin, "Maximum likelihood from incomplete data via the EM algorithm", 1977.
     """
     require_count("fit_mixture: components", components)
+    smoothing = as_number("fit_mixture: smoothing", smoothing, gt=0)
     require_count("fit_mixture: most_iterations", most_iterations)
     best, best_iteration = None, 0
     for i, mixture in enumerate(expectation_maximization(draw, components, smoothing, seed), 1):

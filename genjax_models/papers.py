@@ -311,10 +311,12 @@ def compare(ours: Sequence[Figure], paper: Paper | None, better: Better | None) 
     if not ours:
         return None
     n, values = len(ours), [figure.value for figure in ours]
-    mean = math.fsum(values) / n
+    mean = sum(values) / n if any(map(math.isnan, values)) else math.fsum(values) / n
     seeds_error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n) if n > 1 else None
     errors = [figure.standard_error for figure in ours if figure.standard_error is not None]
     examples_error = math.fsum(errors) / len(errors) if errors else None
+    if not math.isfinite(mean):  # of a run that diverged: worse than any figure
+        return Comparison(mean, None, None, None, None if paper is None or better is None else "short")
     if paper is None:
         return Comparison(mean, examples_error, seeds_error, None, None)
     difference = mean - paper.value

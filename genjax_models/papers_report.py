@@ -1,5 +1,6 @@
 """A paper's table beside ours, as Markdown and as JSON, from what the runs left."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -51,6 +52,8 @@ def number_text(value: float, error: float | None, digits: int) -> str:
         >>> number_text(83.4912, 0.2571, 2), number_text(0.0691, None, 3)
         ('83.49 ± 0.26', '0.069')
     """
+    if not math.isfinite(value):
+        return "not finite"
     return f"{value:.{digits}f}" if error is None else f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
@@ -163,6 +166,11 @@ def _made(outcomes: Sequence[Outcome], rendered: Mapping[str, Any]) -> list[str]
     return [" ".join(lines)]
 
 
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With None for numbers that JSON does not have."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
 def as_document(
     table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -185,14 +193,15 @@ def as_document(
             "ours": [
                 {
                     "seed": result.seed,
-                    **result.figure._asdict(),
+                    **_finite(result.figure._asdict()),
                     "folder": result.folder,
                     "seconds": result.seconds,
                     "made": dict(result.made),
                 }
                 for result in outcome.results
             ],
-            **(dict.fromkeys(Comparison._fields) if found is None else found._asdict()),
+            **(dict.fromkeys(Comparison._fields) if found is None else _finite(found._asdict())),
+            **({"verdict": None} if budget == "smoke" else {}),  # a few steps say nothing
             "note": own.note or None,
         }
 

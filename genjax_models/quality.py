@@ -182,7 +182,7 @@ def measure_quality(
         found = sample_quality(real, trained.features(x))
         return {"examples": len(x), **{name: number(value) for name, value in found._asdict().items()}}
 
-    names = [run.folder.name for run in runs]
+    names = [run.folder.resolve().name for run in runs]
     names = names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
     of_runs: dict[str, dict] = {}
     for name, run, (_, params, checkpoint) in zip(names, runs, chosen, strict=True):

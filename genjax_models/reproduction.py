@@ -7,6 +7,7 @@ folder for each; a study's in ROW/COLUMN/seed_N. table.md and table.json are wri
 import dataclasses
 import datetime
 import json
+import math
 import os
 import platform
 import subprocess
@@ -327,7 +328,7 @@ def _measured(measure: Measure, run: Path, data_dir: str | None) -> None:
 
 
 def _figure(figure: str | Measure, run: Path) -> Figure | None:
-    """A run's figure; None where it was not measured, or is not finite."""
+    """A run's figure, NaN where it is not finite; None where it was not measured."""
     if callable(figure):
         path = run / _measure_file(figure)
         return Figure(**_read(path)) if path.exists() else None
@@ -335,7 +336,9 @@ def _figure(figure: str | Measure, run: Path) -> Figure | None:
     if name not in result:
         raise RunError(f"{run / RESULT} has no {name}; it has {', '.join(result)}.")
     value, error = result[name], result.get(name + ERROR)
-    return None if value is None else Figure(-value if figure.startswith("-") else value, error)
+    if value is None:
+        return Figure(math.nan)
+    return Figure(-value if figure.startswith("-") else value, error)
 
 
 def _made(run: Path) -> tuple[float | None, Mapping[str, Any]]:

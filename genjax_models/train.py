@@ -77,11 +77,15 @@ def _where(keep: jax.Array, move: Callable[..., Any], old: Any, *rest: Any) -> A
     the choice.
     """
 
+    def moved(old, *rest):
+        # As an optimizer or an objective of one's own may not give them: a state keeps its types from step to step.
+        return jax.tree.map(lambda n, o: n if n.dtype == o.dtype else n.astype(o.dtype), move(old, *rest), old)
+
     def condition(keep, old, *rest):
-        return jax.lax.cond(keep, move, lambda old, *_: old, old, *rest)
+        return jax.lax.cond(keep, moved, lambda old, *_: old, old, *rest)
 
     def choice(keep, old, *rest):
-        return jax.tree.map(functools.partial(jnp.where, keep), move(old, *rest), old)
+        return jax.tree.map(functools.partial(jnp.where, keep), moved(old, *rest), old)
 
     return jax.lax.platform_dependent(keep, old, *rest, cpu=condition, default=choice)
 

@@ -443,7 +443,7 @@ def test_the_command_runs_a_table_and_says_what_failed(place, capsys, monkeypatc
     assert (place / "page.md").read_text().rstrip() == out.rstrip()
     assert main(["reproduce", "toy.py", "--write", "page.md"]) == 2
     assert "page.md exists" in capsys.readouterr().err
-    assert main(["reproduce", "toy.py", "--render-only", "--write", "page.md", "--overwrite", "--quiet"]) == 4
+    assert main(["reproduce", "toy.py", "--render-only", "--write", "page.md", "--overwrite", "--quiet"]) == 0
     assert main(["reproduce", "nothing"]) == 2
     assert "configs/papers/nothing.py: no such file" in capsys.readouterr().err
 

@@ -329,6 +329,20 @@ def test_stop_halts_for_good():
     assert (int(state.nonfinite), int(state.step)) == (1, 1)
 
 
+def test_a_state_keeps_its_types():
+    """Also where an objective of one's own gives back another: the next step is the same program."""
+
+    def loss(trainable, state, key, batch, step):
+        value = quadratic(trainable.model, key, batch)
+        return value, (state + 1.5, {"bound": -value})
+
+    objective = Objective(lambda key, params, batch: ((), jnp.zeros((), jnp.int32)), loss)
+    init, step = make_train_step(objective, optax.sgd(0.1))
+    state, _ = step(init(KEY, two_groups(), batches(1)[0]), batches(1)[0])
+    assert state.phases[0].objective.dtype == jnp.int32
+    assert state.phases[0].objective == 1
+
+
 def test_donation_spares_what_the_caller_holds():
     """The state that goes in is used up; parameters and key that it was made of are not."""
     xs, params, key = batches(2), two_groups(), jax.random.key(3)

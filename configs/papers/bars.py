@@ -3,6 +3,8 @@
 genjax-models reproduce bars --budget full
 """
 
+import functools
+import sys
 from pathlib import Path
 
 from genjax_models.evaluation import divergence_in_bits
@@ -17,7 +19,7 @@ FULL = recipe(Path(__file__).parent.parent / "wake_sleep_bars.py")
 def divergence(folder: Path, data_dir: str | None) -> Figure:
     """KL(true || model) of a run in bits, exact: every image that can occur, every state of the latents."""
     run = open_run(folder)
-    _, params, _ = chosen_parameters(run, print)
+    _, params, _ = chosen_parameters(run, functools.partial(print, file=sys.stderr))
     model = run.config.model.build(run.data.visible)
     return Figure(divergence_in_bits(*run.config.data.distribution(), model, params))
 

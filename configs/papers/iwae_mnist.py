@@ -3,6 +3,8 @@
 genjax-models reproduce iwae_mnist --budget full --data-dir DIR
 """
 
+import functools
+import sys
 from pathlib import Path
 
 import jax
@@ -35,7 +37,7 @@ def active_latents(folder: Path, data_dir: str | None) -> Figure:
     """How many latents of a run the test examples move: the variance of their posterior mean is above 0.01."""
     run = open_run(folder)
     x = evaluation_subset(load_run_data(run, data_dir).test, 1000).astype("float32")
-    _, params, _ = chosen_parameters(run, print)
+    _, params, _ = chosen_parameters(run, functools.partial(print, file=sys.stderr))
     model = run.config.model.build(run.data.visible)
     return Figure(active_units(model, params, jax.random.key(0), x).number)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax_models.config import as_number
 from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, devices_for, in_blocks, require_sizes
@@ -24,7 +25,7 @@ class AnnealedLogMarginal(NamedTuple):
     """An estimate of log p(x) for each of N examples by M annealed chains."""
 
     log_prob: jax.Array  # [N], nats
-    standard_error: jax.Array  # [N], of log_prob, from the spread of the chains' weights
+    standard_error: jax.Array  # [N], of log_prob, from the spread of the chains' weights: 0 of one chain
     effective_samples: jax.Array  # [N], (sum w)^2 / sum w^2, at most M
     acceptance: jax.Array  # [N], the mean probability that a Hamiltonian proposal was accepted; 1 of Gibbs transitions
 
@@ -34,7 +35,8 @@ class Sandwich(NamedTuple):
 
     x: jax.Array  # [N, D], drawn from p
     lower: AnnealedLogMarginal  # in expectation at most log p(x)
-    upper: AnnealedLogMarginal  # in expectation at least log p(x)
+    # In expectation at least log p(x); chains share where they start, the chance of which is no part of its error.
+    upper: AnnealedLogMarginal
 
     @property
     def gap(self) -> jax.Array:
@@ -186,16 +188,17 @@ def sigmoid_schedule(num_temperatures: int, sharpness: float = 4.0) -> np.ndarra
 
     Args:
         num_temperatures: T.
-        sharpness: delta.
+        sharpness: delta, more than 0 and at most 20.
 
     Raises:
-        ConfigError: T below one.
+        ConfigError: T below one, or an impossible sharpness.
 
     Reference:
         Wu, Burda, Salakhutdinov and Grosse, "On the quantitative analysis of decoder-based generative models", 2017,
         appendix.
     """
     require_sizes("sigmoid_schedule", num_temperatures=num_temperatures)
+    sharpness = as_number("sigmoid_schedule: sharpness", sharpness, gt=0, le=20)
     at = 1 / (1 + np.exp(-sharpness * np.linspace(-1, 1, num_temperatures + 1)))
     return (at - at[0]) / (at[-1] - at[0])
 
@@ -213,7 +216,8 @@ def _check_schedule(name: str, schedule: int | Sequence[float] | Any) -> np.ndar
     return betas
 
 
-def _check(name: str, model: Any, start: str, schedule: Any, **sizes: int) -> jax.Array:
+def require_path(name: str, model: Any, start: str) -> None:
+    """Raise ModelError or ConfigError unless the model's latents can be annealed from `start`."""
     if not isinstance(model, LatentVariableModel):
         raise ModelError(f"{name} anneals latents, and {getattr(model, 'name', '') or repr(model)} has none.")
     if start not in get_args(Start):
@@ -223,6 +227,10 @@ def _check(name: str, model: Any, start: str, schedule: Any, **sizes: int) -> ja
             f"{name}: the prior of {model.name} at a step depends on the steps of x before it, so that it cannot be "
             'drawn first; use start="posterior".'
         )
+
+
+def _check(name: str, model: Any, start: str, schedule: Any, **sizes: int) -> jax.Array:
+    require_path(name, model, start)
     require_sizes(name, **sizes)
     return jnp.asarray(_check_schedule(name, schedule), jnp.result_type(float))
 

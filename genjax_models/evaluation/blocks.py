@@ -14,9 +14,12 @@ from genjax_models.errors import DataError, require_count
 
 
 def check_examples(batch: Batch) -> Batch:
-    """The batch with floating x; DataError unless that is [N, D]."""
+    """The batch with floating x; DataError unless that is [N, D], with a row of context for each example."""
     if getattr(batch.x, "ndim", 0) != 2 or batch.x.shape[0] == 0:
         raise DataError(f"x: got shape {getattr(batch.x, 'shape', None)}, expected [N, D] with at least one example.")
+    number = batch.x.shape[0]
+    if wrong := [jnp.shape(leaf) for leaf in jax.tree.leaves(batch.context) if jnp.shape(leaf)[:1] != (number,)]:
+        raise DataError(f"context: got shape {wrong[0]} for {number} examples, expected a row for each.")
     return batch._replace(x=jnp.asarray(batch.x, jnp.result_type(float)))
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.core import LatentVariableModel, Params
+from genjax_models.core import LatentVariableModel, Params, as_batch
 from genjax_models.errors import DataError
-from genjax_models.evaluation.exact_marginal import exact_log_marginal
+from genjax_models.evaluation.blocks import check_examples
+from genjax_models.evaluation.exact_marginal import exact_log_marginal, require_few_binary_latents
 
 
 def divergence_in_bits(x: Any, probability: Any, model: LatentVariableModel, params: Params) -> float:
@@ -35,5 +36,7 @@ def divergence_in_bits(x: Any, probability: Any, model: LatentVariableModel, par
             f"divergence_in_bits: got probabilities of shape {p.shape} and sum {p.sum():g} for x of shape "
             f"{np.shape(x)}, expected one above 0 for each row, of sum 1."
         )
+    batch = check_examples(as_batch(jnp.asarray(x)))
+    require_few_binary_latents("divergence_in_bits", model, params, batch, "a model with few binary latents")
     log_marginal = np.asarray(exact_log_marginal(model, params, jnp.asarray(x)), np.float64)
     return float(p @ (np.log2(p) - log_marginal / np.log(2)))

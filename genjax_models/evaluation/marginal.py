@@ -67,14 +67,15 @@ def summarize(sums: RunningSums, k: jax.Array, num_samples: int, log_second: Any
     mean = log_mean(sums, num_samples)
     least = LEAST_EFFECTIVE if num_samples >= LEAST_LOOKED_AFTER else 0
     seen_elsewhere = jnp.exp(math.log(num_samples) + 2 * mean.value - log_second)
-    few = (mean.effective_samples < least) | (seen_elsewhere < least)
-    return LogMarginal(*mean, pareto_k=k, doubtful=few | (k > trusted_k(num_samples)))
+    # So written that what is no number counts.
+    few = ~((mean.effective_samples >= least) & (seen_elsewhere >= least))
+    return LogMarginal(*mean, pareto_k=k, doubtful=few | (k > trusted_k(num_samples)) | ~jnp.isfinite(mean.value))
 
 
 def _estimate(model, log_weight, log_square, num_samples, chunk, block, devices, params, key, batch) -> LogMarginal:
     # Weights of latents with few states take few values, and have no tail.
     few = model.support != "real" and binary_states(model, params, batch)[0] <= MOST_UNITS
-    tail = 0 if few else tail_length(num_samples)
+    tail = 0 if few or num_samples < LEAST_LOOKED_AFTER else tail_length(num_samples)
 
     def example(key, row):
         log_w = functools.partial(log_weight, model, params, row)
@@ -146,13 +147,13 @@ def log_marginal(
     - fewer than 10 effective samples, (sum w)^2 / sum w^2;
     - fewer than 10 of them by K (E w)^2 / E w^2 with E_q w^2 = E_p(z)[p(x | z) w(z)] from K / 5 draws of the prior, at
       most 200: where they find z that q misses, no draw of q can tell. (Of models whose prior can be drawn first, with
-      binary latents or q's moments in closed form.)
+      binary or one-hot latents or q's moments in closed form.)
 
     With fewer than 25 samples it is a bound, and nothing of this is looked at.
 
     What neither finds is not seen; `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K by
-    the largest weights alone; values depend on `chunk`, `block` and the number of devices, all of which are used, by
-    round-off alone.
+    the largest weights alone; values depend on `chunk`, `block` and the number of devices, which
+    are used where each has a block, by round-off alone.
 
     Args:
         model: a `LatentVariableModel`.

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from genjax_models.core import Key, LatentVariableModel, Params, as_batch
 from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
-from genjax_models.evaluation.marginal import LogMarginal, summarize
+from genjax_models.evaluation.marginal import LogMarginal, summarize, with_warning
 from genjax_models.evaluation.weights import sum_weights
 from genjax_models.objectives.fivo import RESAMPLERS, Criterion, Resampling, filter_particles, require_filter
 
@@ -61,7 +61,10 @@ def particle_filter_log_marginal(
         block: examples computed at a time.
 
     Returns:
-        A `LogMarginal`, leaves [N], nats; `effective_samples` is of the M filters.
+        A `LogMarginal`, leaves [N], nats; `effective_samples` is of the M filters, and looked at from 25 of them on.
+
+    Warns:
+        DoubtfulEstimate: examples whose filters disagree too much, which `doubtful` marks.
 
     Raises:
         ModelError: a model without steps.
@@ -79,4 +82,5 @@ def particle_filter_log_marginal(
     require_filter(name, model, resampling, criterion)
     require_sizes(name, num_particles=num_particles, num_filters=num_filters, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    return _run_estimate(model, num_particles, num_filters, resampling, criterion, chunk, block, params, key, batch)
+    sizes = num_particles, num_filters, resampling, criterion, chunk, block
+    return with_warning(name, _run_estimate(model, *sizes, params, key, batch), "Raise num_particles.")

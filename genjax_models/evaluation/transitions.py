@@ -22,7 +22,7 @@ def heat_bath(log_density, units, key, free) -> tuple[jax.Array, jax.Array]:
 
     def visit(i, carry):
         units, probabilities = carry
-        p = jax.nn.sigmoid(heat_bath_logit(log_density, units, i))
+        p = jax.nn.sigmoid(heat_bath_logit(log_density, units, i)).astype(units.dtype)
         drawn = (uniforms[i] < p).astype(units.dtype)
         unit, p = (jnp.where(free[i], new, units[i]) for new in (drawn, p))
         return units.at[i].set(unit), probabilities.at[i].set(p)

@@ -19,7 +19,7 @@ from genjax_models.evaluation import (
     response,
     traverse,
 )
-from genjax_models.models import made, sigmoid_belief_network
+from genjax_models.models import made, sigmoid_belief_network, variational_rnn
 from tests import toys
 
 D, Z, N = 5, 3, 40
@@ -161,6 +161,14 @@ def test_refinement_from_draws_of_q():
     found = refine_posterior(model, exact.params, KEY, X[:4], **SIZES)
     np.testing.assert_allclose(found.mean, mean, atol=1e-5)
     np.testing.assert_allclose(found.std, np.exp(log_scale), atol=1e-5)
+
+
+def test_refinement_of_masked_sequences_is_refused():
+    model = variational_rnn(6, frame=2, latent=1, hidden=2, features=2)
+    params = model.init(KEY, jnp.zeros(6), ())
+    batch = Batch(jnp.zeros((2, 6)), jnp.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]))
+    with pytest.raises(ModelError, match="of VariationalRNN at steps that a mask leaves out are no part of p and q"):
+        refine_posterior(model, params, KEY, batch)
 
 
 def test_refinement_starting_at_the_posterior_has_no_gaps():

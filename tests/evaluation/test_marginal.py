@@ -20,7 +20,9 @@ from toys import (
 from genjax_models.core import Batch, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import DoubtfulEstimate, exact_log_marginal, log_marginal, objective_metrics
+from genjax_models.evaluation.marginal import summarize
 from genjax_models.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length, trusted_k
+from genjax_models.evaluation.weights import RunningSums
 from genjax_models.models import categorical_vae, sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
@@ -299,6 +301,25 @@ def test_linear_gaussian_models_have_a_closed_form(x64):
     with pytest.raises(ModelError, match=r"of VAE is not quadratic in its real latents.*quadrature_log_marginal"):
         exact_log_marginal(bent, params, x)
     assert np.isnan(jax.jit(lambda params: exact_log_marginal(bent, params, x))(params)).all()
+    # At its beginning a net of ReLUs has its mode and no slope at 0, and bends elsewhere.
+    folded = vae(3, latent=1, encoder=MLP((4,), "relu"), decoder=MLP((4,), "relu"), likelihood=Gaussian())
+    with pytest.raises(ModelError, match="not quadratic"):
+        exact_log_marginal(folded, folded.init(KEY, x[0], ()), x)
+
+
+def test_contexts_have_a_row_for_each_example():
+    toy = net((2,), 3)
+    with pytest.raises(DataError, match=r"context: got shape \(2, 1\) for 8 examples, expected a row for each"):
+        log_marginal(toy.model, toy.params, KEY, Batch(toy.x, jnp.zeros((2, 1))), 30)
+
+
+def test_what_is_no_number_is_doubtful():
+    """Weights that are all zero, or of which one is NaN."""
+    nothing = RunningSums(*(jnp.array([v]) for v in (-jnp.inf, 0.0, 0.0)))
+    spoiled = RunningSums(*(jnp.array([v]) for v in (0.0, jnp.nan, jnp.nan)))
+    for sums in (nothing, spoiled):
+        for number in (3, 100):
+            assert summarize(sums, jnp.array([jnp.nan]), number).doubtful.all()
 
 
 def _agrees(found, exact):
