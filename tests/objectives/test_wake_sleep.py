@@ -34,7 +34,6 @@ from genjax_models.objectives.common import loss_of, only
 
 # The attribute of that name is the function; mutants patch the module.
 MODULE = importlib.import_module("genjax_models.objectives.wake_sleep")
-COMMON = importlib.import_module("genjax_models.objectives.common")
 pytestmark = pytest.mark.usefixtures("x64")
 
 # (layers, D, K, examples of the batch)
@@ -233,7 +232,7 @@ def weights_not_detached(monkeypatch):
 
 def groups_exchanged(monkeypatch):
     other = {"generative": "recognition", "recognition": "generative"}
-    monkeypatch.setattr(COMMON, "only", lambda group, params: only(other[group], params))
+    monkeypatch.setattr(MODULE, "only", lambda group, params: only(other[group], params))
 
 
 def sleep_without_gradient(monkeypatch):
