@@ -2,7 +2,8 @@
 
     genjax-models train configs/vae_conv_mnist.py --data-dir DIR
 
-Machine and time: one thread of 2 cores at the lowest priority, beside much other work: about 45 minutes of its own.
+Machine and time: 8423 s on 2 cores, at the lowest priority beside much other work and halted at times; about 45 minutes
+of one thread.
 EXPECTED: test NLL 89.00 +- 0.49 nats per example (200 samples, 2,000 examples); `vae_mnist`, without convolutions and
 with log p(x) by 1,000 samples, comes to 90.38 +- 0.25.
 """
