@@ -17,6 +17,7 @@ from genjax_models.evaluation.marginal import estimate_log_marginal
 from genjax_models.experiment import load_run_data
 from genjax_models.measuring import ANNEALING, Log, chosen_parameters, evaluation_key, mean_and_error, number
 from genjax_models.run_folder import open_run
+from genjax_models.sweep_report import with_error
 
 
 def check_likelihood(
@@ -109,10 +110,7 @@ def likelihood_table(found: dict[str, Any]) -> str:
     """The figures as lines to read."""
 
     def figure(name: str) -> str:
-        mean, error = found[name], found[f"{name}_standard_error"]
-        if mean is None:
-            return "not finite"
-        return f"{mean:10.3f}" if error is None else f"{mean:10.3f} +- {error:.3f}"
+        return with_error(found[name], found[f"{name}_standard_error"], "+-")
 
     number, doubtful = found["test_examples"], f"({found['doubtful_examples']} doubtful)"
     chains = f"{found['num_chains']} chains of {found['num_temperatures']} temperatures from the {found['start']}"

@@ -16,7 +16,7 @@ from genjax_models.evaluation import paired_difference
 from genjax_models.labels import label
 from genjax_models.measuring import SAMPLER_METRIC, Log, mean_and_error, number
 from genjax_models.overlay import flatten
-from genjax_models.run_folder import EXAMPLES, RESULT, ByExample, Run, open_run, read_by_example
+from genjax_models.run_folder import EXAMPLES, RESULT, ByExample, Run, distinct_names, open_run, read_by_example
 from genjax_models.sweep_report import lower_is_better, with_error
 from genjax_models.tables import types
 
@@ -77,10 +77,8 @@ def open_finished(folders: Sequence[Path]) -> list[Finished]:
         RunError: no run, one that is not finished, one whose values by example were not kept, or a damaged file.
     """
     runs = [open_run(Path(folder)) for folder in folders]
-    names = [run.folder.resolve().name for run in runs]
-    names = names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
     found = []
-    for run, name in zip(runs, names, strict=True):
+    for run, name in zip(runs, distinct_names(runs), strict=True):
         result = _result(run)
         kept = tuple(read_by_example(path) for path in sorted(run.folder.glob(f"{EXAMPLES}_*.npz")))
         found.append(Finished(run, name, result, kept))
@@ -274,8 +272,8 @@ def _notes(runs: Sequence[Finished], chosen: dict[int, Measured], metric: str) -
 
 def _bound_of(config: Any) -> tuple:
     """What tells one bound from another: the objective, and all its fields but how it is computed."""
-    fields = flatten(config).items()
-    return tuple((path, str(v)) for path, v in fields if path.split(".")[0] == "objective" and "chunk" not in path)
+    fields = ((path.split("."), path, value) for path, value in flatten(config).items())
+    return tuple((path, repr(value)) for p, path, value in fields if p[0] == "objective" and p[-1] != "particle_chunk")
 
 
 def compare_runs(

@@ -8,17 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from genjax_models.config import DataConfig, as_number
 from genjax_models.errors import DataError, require_count
 
 MOST_ITERATIONS, PATIENCE = 300, 10
-
-
-def _log_sum(values: np.ndarray) -> np.ndarray:
-    """log sum_k exp(v_k), [N, K] to [N]."""
-    largest = values.max(axis=1, keepdims=True)
-    return (largest + np.log(np.exp(values - largest).sum(axis=1, keepdims=True)))[:, 0]
 
 
 class Mixture(NamedTuple):
@@ -34,7 +29,7 @@ class Mixture(NamedTuple):
 
     def nll(self, x: np.ndarray) -> np.ndarray:
         """-log p(x), [N], nats."""
-        return -_log_sum(self.joint(x))
+        return -logsumexp(self.joint(x), axis=1)
 
 
 class Fit(NamedTuple):
@@ -67,7 +62,7 @@ def expectation_maximization(
     mixture = Mixture(np.full(components, 1 / components), np.clip(means, 0.05, 0.95))
     while True:
         joint = mixture.joint(x)
-        mixture = maximize(x, np.exp(joint - _log_sum(joint)[:, None]), smoothing)
+        mixture = maximize(x, softmax(joint, axis=1), smoothing)
         yield mixture
         x = draw()
 

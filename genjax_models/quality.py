@@ -27,7 +27,7 @@ from genjax_models.evaluation.blocks import compiled, in_blocks
 from genjax_models.experiment import load_run_data, open_for
 from genjax_models.labels import label
 from genjax_models.measuring import QUALITY, Log, chosen_parameters, evaluation_key, number
-from genjax_models.run_folder import Run
+from genjax_models.run_folder import Run, distinct_names
 
 NOTE = (
     "features of a classifier that was trained on these data here, not the Inception features of the literature: "
@@ -80,7 +80,8 @@ def _open(folders: Sequence[Path], distribution: Distribution | None) -> list[Ru
     """The runs, which must be on the same data."""
     if not folders:
         raise UserError("quality: got no run folders, expected one or more.")
-    runs = [open_for(Path(folder), distribution) for folder in dict.fromkeys(folders)]
+    different = {Path(folder).resolve(): Path(folder) for folder in folders}
+    runs = [open_for(folder, distribution) for folder in different.values()]
     for run in runs[1:]:
         if (run.config.data, run.data.checksum) != (runs[0].config.data, runs[0].data.checksum):
             raise RunError(
@@ -182,10 +183,8 @@ def measure_quality(
         found = sample_quality(real, trained.features(x))
         return {"examples": len(x), **{name: number(value) for name, value in found._asdict().items()}}
 
-    names = [run.folder.resolve().name for run in runs]
-    names = names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
     of_runs: dict[str, dict] = {}
-    for name, run, (_, params, checkpoint) in zip(names, runs, chosen, strict=True):
+    for name, run, (_, params, checkpoint) in zip(distinct_names(runs), runs, chosen, strict=True):
         log(f"{name}: {number_drawn} samples of step {checkpoint.step}")
         of_runs[name] = {"step": checkpoint.step}
         for kind, x in _samples(run, params, number_drawn, data).items():

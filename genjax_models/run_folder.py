@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,6 +99,12 @@ def open_run(folder: Path) -> Run:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read as a run's configuration: {error}") from None
+
+
+def distinct_names(runs: Sequence[Run]) -> list[str]:
+    """What runs are called beside each other: by their folders, or by the paths where two folders have one name."""
+    names = [run.folder.resolve().name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
 def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, bool]:

@@ -20,6 +20,7 @@ from genjax_models.models.units import Gaussian
 from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 from genjax_models.run_folder import open_run
+from genjax_models.sweep_report import with_error
 
 QUICK = Training(2, batch_size=8, evaluate_every=2, chunk=2)
 
@@ -53,7 +54,7 @@ def test_figures_beside_the_truth(tmp_path, monkeypatch, capsys):
     assert main([*command, "--samples", "50"]) == 0
     table = capsys.readouterr().out
     assert "4 test examples" in table
-    assert f"{found['annealed']:.3f} +- {found['annealed_standard_error']:.3f}" in table
+    assert with_error(found["annealed"], found["annealed_standard_error"], "+-") in table
 
 
 def test_what_has_no_latents_is_refused(tmp_path):

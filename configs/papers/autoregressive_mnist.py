@@ -24,7 +24,7 @@ def fvsbn(column: str, figure: Paper) -> Cell:
     """A fully visible belief net: a weight for each pair of pixels."""
     data = BinarizedMNIST() if column == FIXED else MNIST(binarization="dynamic")
     full = with_steps(recipe(HERE / "fvsbn_uci.py"), 50_000, {"data": data, **RATE})
-    # About 3 ms a step.
+    # By estimate 3 ms a step.
     return Cell("FVSBN", column, full, figure, short=with_steps(full, 50_000, SHORT))
 
 
@@ -38,7 +38,7 @@ def nade(column: str, figure: Paper) -> Cell:
 
 
 def made(row: str, column: str, figure: Paper, overrides: dict, short_steps: int) -> Cell:
-    """MADE of one or more masks; about 45 ms a step with 2,000 hidden units."""
+    """MADE of one or more masks; by estimate 45 ms a step on two cores with 2,000 hidden units."""
     data = {} if column == FIXED else {"data": MNIST(binarization="dynamic")}
     full = recipe(HERE / "made_mnist.py", {**data, **overrides})
     full = with_steps(full, full.training.num_steps if not overrides and not data else 60_000)

@@ -17,7 +17,7 @@ SHORT = {"evaluation.validation_examples": 1000}
 
 
 def in_logit_space(row: str, file: str, overrides: dict, paper: Paper, short_steps: int) -> Cell:
-    """A cell of the first paper; about 0.25 s a step on two cores with five layers of 1,024 units."""
+    """A cell of the first paper; by estimate 0.25 s a step on two cores with five layers of 1,024 units."""
     full = recipe(HERE / f"{file}.py", overrides)
     short = with_steps(full, short_steps, SHORT)
     return Cell(row, LOGIT, full, paper, short=short, figure="test_nll_in_logit_space")

@@ -34,9 +34,9 @@ TABLE = Table(
     "Samplers on MNIST: Parzen-window log-likelihood",
     "nats per example, the higher the better",
     (
-        # About 12 ms a step on two cores.
+        # By estimate 12 ms a step on two cores.
         cell("GAN", "gan_mnist", {}, Paper(225, GOODFELLOW, 2), 25_000, "neither dropout nor maxout"),
-        # About 0.3 s a step: batches of 1,000, all pairs of which are compared.
+        # By estimate 0.3 s a step: batches of 1,000, all pairs of which are compared.
         cell("GMMN", "gmmn_mnist", {}, Paper(147, LI, 2), 1200),
         cell(
             "GMMN with autoencoder",

@@ -18,6 +18,7 @@ Start = Literal["prior", "posterior"]
 TARGET_ACCEPTANCE = 0.65  # that Hamiltonian Monte Carlo is most efficient near (Neal 2011, section 4.4)
 FIRST_STEP, SMALLEST_STEP, LARGEST_STEP = 0.1, 1e-5, 10.0
 GAIN = 0.3  # of log step size by acceptance
+FITTING_CHAINS = 8  # at most, over which acceptance is averaged
 SETTLING = 30  # transitions at the first temperature, before step sizes are noted
 
 
@@ -141,7 +142,7 @@ def _forward(path: _Path, key: Key, betas, steps, num_chains: int, chunk: int):
 def _fit(model, path, key, betas, num_chains) -> jax.Array:
     if model.support != "real" or len(betas) < 3:
         return jnp.zeros(len(betas) - 2, betas.dtype)
-    return _step_sizes(path, key, betas, max(2, min(8, num_chains)))
+    return _step_sizes(path, key, betas, min(FITTING_CHAINS, max(2, num_chains)))
 
 
 def _estimate(found, num_chains: int) -> AnnealedLogMarginal:

@@ -79,7 +79,7 @@ def _estimate(model, log_weight, log_square, num_samples, chunk, block, devices,
 
     def example(key, row):
         log_w = functools.partial(log_weight, model, params, row)
-        sums, largest = sums_and_largest(log_w, key, num_samples, chunk, tail + 1)
+        sums, largest = sums_and_largest(log_w, key, num_samples, chunk, tail + 1 if tail else 0)
         if log_square is None:
             return sums, pareto_k(largest), jnp.full_like(sums.largest, -jnp.inf)
         log_w2 = functools.partial(log_square, model, params, row)
@@ -151,9 +151,9 @@ def log_marginal(
 
     With fewer than 25 samples it is a bound, and nothing of this is looked at.
 
-    What neither finds is not seen; `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K by
-    the largest weights alone; values depend on `chunk`, `block` and the number of devices, which
-    are used where each has a block, by round-off alone.
+    What none of them finds is not seen; `bidirectional_monte_carlo` tests that. Memory does not grow with N, and with K
+    by the largest weights alone; values depend on `chunk`, `block` and the number of devices, which are used where each
+    has a block, by round-off alone.
 
     Args:
         model: a `LatentVariableModel`.

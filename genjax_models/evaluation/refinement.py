@@ -175,7 +175,7 @@ def refine_posterior(
     sizes = {"num_steps": num_steps, "num_particles": num_particles, "num_samples": num_samples}
     require_sizes("refine_posterior", **sizes, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    masks = jax.tree.leaves(batch.context) if getattr(model, "frame", None) is not None else []
+    masks = jax.tree.leaves(batch.context) if model.frame is not None else []
     if any(not isinstance(m, jax.core.Tracer) and bool((jnp.asarray(m) <= 0).any()) for m in masks):
         raise ModelError(
             f"refine_posterior refines every latent, and those of {model.name} at steps that a mask leaves out are no "

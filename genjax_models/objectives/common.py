@@ -189,10 +189,10 @@ def propose_with_kl(model: LatentVariableModel, params: Params, key: Key, batch:
     assert model.propose_with_kl is not None
     one = functools.partial(model.propose_with_kl, params)
 
-    def example(key, x, c):
-        return jax.vmap(lambda k: one(k, x, c), out_axes=(0, None))(jax.random.split(key, num_particles))
+    def example(keys, x, c):
+        return jax.vmap(lambda k: one(k, x, c), out_axes=(0, None))(keys)
 
-    return jax.vmap(example)(jax.random.split(key, batch.x.shape[0]), batch.x, batch.context)
+    return jax.vmap(example)(particle_keys(key, batch, num_particles), batch.x, batch.context)
 
 
 def log_joint(model: LatentVariableModel, params: Params, z: Latents, batch: Batch) -> Joint:
