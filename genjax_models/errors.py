@@ -41,10 +41,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Known here: {', '.join(known)}." if known else ""
 
 
-def require_count(name: str, value: Any) -> None:
-    """Raise ConfigError unless the value is an integer, at least 1."""
-    if not hasattr(value, "__index__") or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name}: got {value!r}, expected an integer, at least 1.")
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise ConfigError unless the value is an integer, at least `least`."""
+    if not hasattr(value, "__index__") or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name}: got {value!r}, expected an integer, at least {least}.")
 
 
 def require_bool(name: str, value: Any) -> None:

@@ -26,12 +26,23 @@ class ActiveUnits(NamedTuple):
         return int(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(self.active)))
 
 
-def _variance_of_mean(moments: PosteriorMoments) -> Latents:
+def _variance_of_mean(model: LatentVariableModel, context: Any, moments: PosteriorMoments) -> Latents:
+    masks = jax.tree.leaves(context) if model.frame is not None else []
+
     def of_leaf(mean, std):
-        variance = jnp.var(mean, axis=0, ddof=1)
+        # A sequence says nothing of a latent at a step that it does not have, where the latent is 0 and no draw.
+        there = jnp.asarray(masks[0])[..., None] > 0 if masks else jnp.ones((mean.shape[0],) + (1,) * (mean.ndim - 1))
+        there = jnp.broadcast_to(there, mean.shape)
+        number = jnp.sum(there, axis=0)
+
+        def average(v, divisor):
+            return jnp.sum(jnp.where(there, v, 0), axis=0) / jnp.maximum(divisor, 1)
+
+        variance = average(jnp.square(mean - average(mean, number)), number - 1)
         # Means of K draws vary by std^2 / K more: with K = 100 and q = p that alone would be Burda's threshold.
-        noise = 0.0 if moments.num_samples is None else jnp.mean(jnp.square(std), axis=0) / moments.num_samples
-        return variance - noise
+        return variance - (
+            0.0 if moments.num_samples is None else average(jnp.square(std), number) / moments.num_samples
+        )
 
     return jax.tree.map(of_leaf, moments.mean, moments.std)
 
@@ -50,7 +61,8 @@ def active_units(
     """The latents that the data move: Var_x E_q[z_i | x] > threshold.
 
     Where q's means are estimated from draws, what their noise adds to the variance is taken off, so that the estimate
-    has no bias (and may be below 0).
+    has no bias (and may be below 0). A latent of a sequence's step varies over the sequences that have this step; what
+    fewer than two have is not active.
 
     Args:
         model: a `LatentVariableModel` with real, reparameterized latents.
@@ -83,7 +95,7 @@ def active_units(
         raise DataError("active_units: got 1 example, expected at least 2, for a variance over the data.")
     if moments is None:
         moments = posterior_moments(model, params, key, batch, num_samples, block=block)
-    variance = _variance_of_mean(moments)
+    variance = _variance_of_mean(model, batch.context, moments)
     return ActiveUnits(variance, jax.tree.map(lambda v: v > threshold, variance))
 
 

@@ -6,9 +6,11 @@ from genjax_models.objectives.algebra import Part, Sum, from_loss, weighted_sum
 from genjax_models.objectives.antithetic import ARM, DisARM, arm, disarm
 from genjax_models.objectives.between_bounds import (
     Combination,
+    Jackknife,
     PartiallyImportanceWeighted,
     Renyi,
     combination,
+    jackknife,
     partially_importance_weighted,
     renyi,
 )
@@ -39,6 +41,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "sticking_the_landing": StickingTheLanding,
     "renyi": Renyi,
     "combination": Combination,
+    "jackknife": Jackknife,
     "partially_importance_weighted": PartiallyImportanceWeighted,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
@@ -79,6 +82,7 @@ __all__ = [
     "DReG",
     "DisARM",
     "GumbelSoftmax",
+    "Jackknife",
     "MaximumLikelihood",
     "MeanField",
     "MomentMatching",
@@ -107,6 +111,7 @@ __all__ = [
     "from_loss",
     "gumbel_softmax",
     "iwae",
+    "jackknife",
     "maximum_likelihood",
     "mean_field",
     "mean_field_bound",

@@ -23,10 +23,14 @@ from genjax_models.objectives.common import (
     require_groups_apart,
     require_reparameterized,
 )
-from genjax_models.objectives.particles import importance_weighted_bound
+from genjax_models.objectives.particles import importance_weighted_bound, jackknife_bound, jackknife_weights
 
-Update = Literal["importance_weighted", "reweighted_wake"]
-TWO = "the update of reweighted wake-sleep is zero for one particle: expected at least 2."
+Update = Literal["importance_weighted", "reweighted_wake", "jackknife"]
+# What the updates that need several particles say of one.
+ALONE = {
+    "reweighted_wake": "the update of reweighted wake-sleep is zero for one particle: expected at least 2.",
+    "jackknife": "the jackknife leaves one particle out: expected at least 2.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +53,15 @@ class DReGLoss(Chunked):
             return log_p, log_q, own
 
         log_p, log_q, own = in_chunks(terms, particle_keys(key, batch, self.num_particles), self.chunk)
-        a = jax.vmap(importance_weighted_bound)(*jax.lax.stop_gradient((log_p, log_q)))
+        estimate = jackknife_bound if self.update == "jackknife" else importance_weighted_bound
+        held = jax.lax.stop_gradient((log_p, log_q))
+        a = jax.vmap(estimate)(*held)
         w = a.generative
         bound = jnp.mean(a.bound)
-        of_q = w**2 if self.update == "importance_weighted" else w - w**2
+        if self.update == "jackknife":
+            of_q = jax.vmap(lambda p, q: jackknife_weights(p - q, 2))(*held)
+        else:
+            of_q = w**2 if self.update == "importance_weighted" else w - w**2
         surrogate = jnp.mean(jnp.sum(w * own + of_q * (log_p - log_q), axis=1))
         return loss_of(bound, surrogate), (state, {"bound": bound})
 
@@ -64,12 +73,13 @@ def dreg(model: LatentVariableModel, num_particles: int = 50, update: Update = "
     `iwae`'s gradient is, without the term by grad log q whose noise grows against the signal as K does. With K = 1 it
     is "sticking the landing". p follows the same gradient as under `iwae`. With the update of reweighted wake-sleep q
     follows sum_k (w~_k - w~_k^2) (d log w_k / d z_k) (d z_k / d phi) instead, which has the expectation of
-    `reweighted_wake_sleep`'s wake phase, sum_k w~_k grad log q(z_k | x), with less noise.
+    `reweighted_wake_sleep`'s wake phase, sum_k w~_k grad log q(z_k | x), with less noise. With the update of the
+    jackknife p and q follow `jackknife`'s estimate of log p(x), q by the same means.
 
     Args:
         model: a reparameterized `LatentVariableModel`.
-        num_particles: K; at least 2 for the update of reweighted wake-sleep.
-        update: "importance_weighted" or "reweighted_wake", what q follows.
+        num_particles: K; at least 2 for the updates of reweighted wake-sleep and of the jackknife.
+        update: "importance_weighted", "reweighted_wake" or "jackknife", what q follows.
 
     Returns:
         An `Objective` with metric "bound", nats per example.
@@ -89,9 +99,9 @@ def dreg(model: LatentVariableModel, num_particles: int = 50, update: Update = "
     require_count("dreg: num_particles", num_particles)
     if update not in get_args(Update):
         raise ConfigError(f"dreg: update got {update!r}, expected one of {', '.join(map(repr, get_args(Update)))}.")
+    if num_particles < 2 and update in ALONE:
+        raise ConfigError(f"dreg: num_particles got {num_particles}; {ALONE[update]}")
     if update == "reweighted_wake":
-        if num_particles < 2:
-            raise ConfigError(f"dreg: num_particles got {num_particles}; {TWO}")
         # Its two gradients are not those of one bound.
         require_groups_apart("dreg", model)
         return Objective(RefuseShared("dreg"), DReGLoss(model, num_particles, update))
@@ -107,13 +117,13 @@ class DReG(ParticleConfig):
 
     num_particles: int = field(default=50, ge=1, help="particles K an example")
     update: Update = field(
-        default="importance_weighted", help="what q follows: the bound, or the wake phase of reweighted wake-sleep"
+        default="importance_weighted",
+        help="what q follows: the bound, the wake phase of reweighted wake-sleep, or (as p does) the jackknife",
     )
 
     def check(self) -> list[str]:
-        if self.update == "reweighted_wake" and self.num_particles < 2:
-            return [f"num_particles: got {self.num_particles}; {TWO}"]
-        return []
+        alone = ALONE.get(self.update) if self.num_particles < 2 else None
+        return [f"num_particles: got {self.num_particles}; {alone}"] if alone else []
 
     def build_whole(self, model: Any) -> Objective:
         """The objective on a model, with all particles at once."""

@@ -84,6 +84,34 @@ def combined_bound(log_p: jax.Array, log_q: jax.Array, beta: jax.Array | float) 
     return Estimate(*(beta * a + (1 - beta) * b for a, b in whole))
 
 
+def jackknife_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
+    """K L_K - (K - 1) mean_k L_{-k}, L_{-k} the importance weighted bound of all particles but k; K at least 2.
+
+    Its bias falls as 1 / K^2 where that of L_K falls as 1 / K; it is no bound (Nowozin 2018, order 1).
+    """
+    log_w = _log_weights(log_p, log_q)
+    weights = jackknife_weights(log_w)
+    others = log_w.shape[0] - 1
+    # Relative to the highest, the differences of bounds keep their digits however low the bounds are.
+    relative = log_w - jnp.max(log_w)
+    fewer = _logsumexp_of_others(relative) - jnp.log(others)
+    bound = log_mean_exp(log_w) + others * jnp.mean(log_mean_exp(relative) - fewer)
+    return Estimate(bound, weights, -weights)
+
+
+def jackknife_weights(log_w: jax.Array, power: int = 1) -> jax.Array:
+    """K w_k^n - (1 - 1/K) sum_{j != k} w_{k, -j}^n, n the power, [K] -> [K]; K at least 2.
+
+    w_k is particle k's normalized weight, and w_{k, -j} that without particle j: with n = 1 the gradient of
+    `jackknife_bound` by log w, with n = 2 its doubly reparameterized one (Tucker et al. 2019).
+    """
+    _require_others("jackknife_weights", log_w)
+    number = log_w.shape[0]
+    whole = jax.nn.softmax(log_w) ** power
+    fewer = jnp.exp(power * log_w + _logsumexp_of_others(-power * _logsumexp_of_others(log_w)))
+    return number * whole - (1 - 1 / number) * fewer
+
+
 def partially_importance_weighted_bound(log_p: jax.Array, log_q: jax.Array, groups: int) -> Estimate:
     """The importance weighted bound of all K particles for p; for q the mean of those of M groups of K / M.
 

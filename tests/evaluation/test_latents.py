@@ -8,6 +8,7 @@ import pytest
 from genjax_models.core import Batch, Joint
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import (
+    PosteriorMoments,
     active_units,
     aggregate_posterior,
     interpolate_codes,
@@ -80,6 +81,20 @@ def test_active_units_are_those_that_the_data_move():
     assert found.active.tolist() == [True, False, False]
     assert found.number == 1
     assert active_units(model, params, KEY, X, threshold=0.002).active.tolist() == [True, False, True]
+
+
+def test_latents_of_absent_steps_are_no_data():
+    """Of four sequences all have step 0, two have step 1, one has step 2; what is absent is 0 and moves nothing."""
+    mean = np.random.RandomState(0).normal(size=(4, 3, 2))
+    std = np.random.RandomState(1).uniform(1, 2, size=(4, 3, 2))
+    mask = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 0]], float)
+    mean, std = (v * mask[..., None] for v in (mean, std))
+    moments = PosteriorMoments(mean, std, 20)
+    found = active_units(variational_rnn(6, frame=2), {}, KEY, Batch(np.zeros((4, 6)), mask), moments=moments)
+    for step, rows in enumerate(([0, 1, 2, 3], [1, 2])):
+        noise = np.mean(std[rows, step] ** 2, axis=0) / 20
+        np.testing.assert_allclose(found.variance[step], np.var(mean[rows, step], axis=0, ddof=1) - noise, atol=1e-12)
+    assert not found.active[2].any()
 
 
 def test_noise_of_estimated_means_makes_no_unit_active():

@@ -34,6 +34,7 @@ from genjax_models.objectives import (
     dreg,
     elbo,
     iwae,
+    jackknife,
     partially_importance_weighted,
     renyi,
     reweighted_wake_sleep,
@@ -41,6 +42,7 @@ from genjax_models.objectives import (
 )
 from genjax_models.objectives.particles import (
     importance_weighted_bound,
+    jackknife_bound,
     partially_importance_weighted_bound,
     renyi_bound,
 )
@@ -134,6 +136,39 @@ def test_groups_are_averages_of_their_bounds():
     parts = [importance_weighted_bound(log_p[i : i + 2], log_q[i : i + 2]) for i in (0, 2)]
     assert worst(found.recognition, jnp.concatenate([p.recognition for p in parts]) / 2) < 1e-15
     assert worst(found.generative, importance_weighted_bound(log_p, log_q).generative) == 0.0
+
+
+def leave_out(log_w):
+    """The jackknife, a bound at a time."""
+    number = len(log_w)
+    fewer = [log_mean_exp(jnp.delete(log_w, k, assume_unique_indices=True)) for k in range(number)]
+    return number * log_mean_exp(log_w) - (number - 1) * sum(fewer) / number
+
+
+@pytest.mark.parametrize("build", [jackknife, functools.partial(dreg, update="jackknife")])
+def test_jackknife_is_exact_in_expectation(build):
+    """Along the samples, and doubly reparameterized."""
+    toy = near_posterior(linear_gaussian(1, 1), 0.1)
+    found = integrate_loss(functools.partial(build, num_particles=3), toy, X1, 18)
+    assert worst(found, exact(toy, X1, leave_out, 3, 18)) < 1e-8
+
+
+def test_jackknife_takes_off_most_of_the_bias():
+    """Its value and gradient are those of bounds computed one by one, far from each other in scale too."""
+    scales = np.array([0.1, 1.0, 30.0, 300.0])[:, None]
+    log_w = jnp.asarray(scales * np.random.RandomState(1).normal(size=(4, 6)) - 1e3)
+    found = jax.vmap(jackknife_bound)(log_w, jnp.zeros_like(log_w))
+    value, gradient = jax.vmap(jax.value_and_grad(leave_out))(log_w)
+    assert worst(found.bound, value) < 1e-9
+    assert worst(found.generative, gradient) < 1e-9
+    # log w ~ N(0, 1/4), whose mean weight's log is 1/8.
+    grid, chance = normal_nodes(12, 4)
+    bound, jack = (jnp.sum(chance * jax.vmap(f)(grid / 2)) for f in (log_mean_exp, leave_out))
+    assert abs(jack - 0.125) < abs(bound - 0.125) / 8
+    with pytest.raises(ConfigError, match="num_particles: got 1, expected an integer, at least 2"):
+        jackknife(linear_gaussian(1, 1).model, 1)
+    with pytest.raises(ConfigError, match="num_particles got 1; the jackknife leaves one particle out"):
+        dreg(linear_gaussian(1, 1).model, 1, "jackknife")
 
 
 @pytest.mark.parametrize(("visible", "particles"), [(3, 1), (1, 2)])

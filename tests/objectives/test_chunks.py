@@ -28,6 +28,7 @@ KEY = jax.random.key(4)
 OF_REALS = {
     "iwae": lambda model: iwae(model, 7),
     "dreg": lambda model: dreg(model, 7),
+    "dreg, jackknife": lambda model: dreg(model, 7, "jackknife"),
     "dreg, wake": lambda model: dreg(model, 7, "reweighted_wake"),
     "sticking_the_landing": lambda model: sticking_the_landing(model, 7),
     "partially_importance_weighted": lambda model: partially_importance_weighted(model, 8, 4),
