@@ -124,7 +124,7 @@ def markdown(table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered
             time = duration(max(seconds)) if seconds else ""
         paper = _paper_text(cell.paper, digits, sources)
         lines.append(_row([cell.row, cell.column, paper, _ours_text(outcome, digits), mean, difference, verdict, time]))
-    lines += ["", EXPLANATION, "", *_notes(outcomes), *_list("Sources:", sources), *_made(outcomes, rendered)]
+    lines += ["", EXPLANATION, "", *_notes(budget, outcomes), *_list("Sources:", sources), *_made(outcomes, rendered)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -132,12 +132,21 @@ def _list(title: str, texts: Sequence[str]) -> list[str]:
     return [title, "", *(f"{i}. {text}" for i, text in enumerate(texts, 1)), ""] if texts else []
 
 
-def _notes(outcomes: Sequence[Outcome]) -> list[str]:
+def _updates(cell: Cell, budget: Budget) -> str:
+    """How much less a budget trains a cell than `full` does, where it does."""
+    ours, full = (getattr(cell.at(b), "training", None) for b in (budget, "full"))
+    if budget != "short" or ours is None or full is None or ours.num_steps == full.num_steps:
+        return ""
+    return f"{ours.num_steps:,} of the {full.num_steps:,} updates of `full`"
+
+
+def _notes(budget: Budget, outcomes: Sequence[Outcome]) -> list[str]:
     """What is other than in the papers, and what was skipped or failed, one line for cells that say the same."""
     said: dict[str, list[str]] = {}
     for outcome in outcomes:
         name = f"{outcome.cell.row}, {outcome.cell.column}"
-        for text in (outcome.cell.note, outcome.reason and f"{outcome.status}: {outcome.reason}"):
+        failure = outcome.reason and f"{outcome.status}: {outcome.reason}"
+        for text in (outcome.cell.note, _updates(outcome.cell, budget), failure):
             if text:
                 said.setdefault(" ".join(text.split()), []).append(name)
     return [*(f"- {'; '.join(names)}: {text}" for text, names in said.items()), *([""] if said else [])]

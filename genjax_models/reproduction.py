@@ -4,6 +4,7 @@ In the folder OUT/TABLE/BUDGET a configuration's seeds lie in ROW/COLUMN/seeds_A
 folder for each; a study's in ROW/COLUMN/seed_N. table.md and table.json are written anew after every cell.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -106,45 +107,61 @@ class _Reproduction:
         self.started = started
         self.absent: dict[DataConfig, str] = {}  # what is said of data that were looked for; "" where they are there
         self.skipped: dict[str, str] = {}  # by run name
-        self.failed: dict[str, str] = {}
+        self.failed: dict[Path, str] = {}  # why, by the file that keeps it
 
     # Running.
 
     def fill_in(self, cell: Cell, seeds: int) -> None:
         """Run what a cell is missing, and write the table with it."""
-        name = cell.run_name
-        if name in self.skipped or name in self.failed:  # with the cell that shares its runs
+        folder = self.folder / cell.run_name
+        if cell.run_name in self.skipped or folder / FAILED in self.failed:  # with the cell that shares its runs
             return
-        task, folder = cell.at(self.budget), self.folder / name
-        try:
-            left = self._missing(task, folder, seeds)
+        with self._kept(cell, folder / FAILED):
+            left = self._missing(cell.at(self.budget), folder, seeds)
             if left:
-                if isinstance(task, Config) and (why := self._why_absent(task.data)):
-                    raise MissingData(why)
-                listed = ", ".join(map(str, left))
-                self.log(f"{cell.row}, {cell.column}: seed{'s' * (len(left) > 1)} {listed}")
-                if isinstance(task, Config):
-                    self._train(task, folder, left)
-                else:
-                    for seed in left:
-                        self._study(task, folder / f"seed_{seed}", seed)
+                self._run(cell, folder, left)
             if callable(cell.figure):
-                for found in _runs(folder):
-                    _measured(cell.figure, found, self.data_dir)
-        except MissingData as error:
-            self.skipped[name] = str(error).splitlines()[0]
-            self.log(f"{cell.row}, {cell.column}: skipped. {error}")
-        except Interrupted:
-            raise
-        except Exception as error:  # whatever it is, the other cells are none the worse
-            if not isinstance(error, UserError):
-                self.log(traceback.format_exc().rstrip())
-            self._fail(cell, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
-        else:
-            (folder / FAILED).unlink(missing_ok=True)
+                # Runs are shared, and none the worse where one of their cells cannot be measured.
+                with self._kept(cell, folder / _failure_file(cell.figure)):
+                    for found in _runs(folder):
+                        _measured(cell.figure, found, self.data_dir)
             if left:
                 self._say(cell)
         self.render()
+
+    @contextlib.contextmanager
+    def _kept(self, cell: Cell, path: Path) -> Iterator[None]:
+        """What goes wrong within is kept as the cell's: whatever it is, the other cells are none the worse."""
+        try:
+            yield
+        except MissingData as error:
+            self.skipped[cell.run_name] = str(error).splitlines()[0]
+            self.log(f"{cell.row}, {cell.column}: skipped. {error}")
+        except Interrupted:
+            raise
+        except Exception as error:
+            if not isinstance(error, UserError):
+                self.log(traceback.format_exc().rstrip())
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.failed[path] = reason
+            self.log(f"{cell.row}, {cell.column}: failed. {reason}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, reason + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def _run(self, cell: Cell, folder: Path, left: list[int]) -> None:
+        """Run the seeds that are left."""
+        task = cell.at(self.budget)
+        if isinstance(task, Config) and (why := self._why_absent(task.data)):
+            raise MissingData(why)
+        listed = ", ".join(map(str, left))
+        self.log(f"{cell.row}, {cell.column}: seed{'s' * (len(left) > 1)} {listed}")
+        if isinstance(task, Config):
+            self._train(task, folder, left)
+        else:
+            for seed in left:
+                self._study(task, folder / f"seed_{seed}", seed)
 
     def _missing(self, task: Any, folder: Path, seeds: int) -> list[int]:
         """The seeds that have no result yet; RunError where there are runs of something else."""
@@ -200,13 +217,6 @@ class _Reproduction:
             write_whole(folder / MADE, as_json(_provenance()))
             write_whole(folder / RESULT, as_json(result))
 
-    def _fail(self, cell: Cell, reason: str) -> None:
-        folder = self.folder / cell.run_name
-        self.failed[cell.run_name] = reason
-        self.log(f"{cell.row}, {cell.column}: failed. {reason}")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / FAILED, reason + "\n")
-
     def _say(self, cell: Cell) -> None:
         """A line about a cell that was run."""
         outcome, digits = self.outcome(cell), self.table.digits_of(cell)
@@ -221,9 +231,12 @@ class _Reproduction:
         """A cell as its folder has it."""
         folder, name = self.folder / cell.run_name, cell.run_name
         results: list[Result] = []
-        reason = self.failed.get(name, "")
-        if not reason and (folder / FAILED).exists():
-            reason = (folder / FAILED).read_text(encoding="utf-8").strip()
+        reason = ""
+        for file in (FAILED, *([_failure_file(cell.figure)] if callable(cell.figure) else [])):
+            path = folder / file
+            reason = reason or self.failed.get(path, "")
+            if not reason and path.exists():
+                reason = path.read_text(encoding="utf-8").strip()
         try:
             for found in _runs(folder):
                 _require_same(cell.at(self.budget), found)
@@ -318,6 +331,10 @@ def _block(sweep: Path, seeds: int) -> int | None:
 
 def _measure_file(measure: Measure) -> str:
     return f"figure_{getattr(measure, '__name__', type(measure).__name__)}.json"
+
+
+def _failure_file(measure: Measure) -> str:
+    return f"failed_{_measure_file(measure).removesuffix('.json')}.txt"
 
 
 def _measured(measure: Measure, run: Path, data_dir: str | None) -> None:

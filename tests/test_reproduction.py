@@ -178,6 +178,9 @@ def test_a_page_shows_every_cell_as_it_stands():
     page = markdown(table, "short", OUTCOMES, RENDERED)
     assert page.startswith(PAGE), page
     assert page.endswith(FOOT), page
+    less = Outcome(trained_cell(full=with_steps(CONFIG, 4000), short=CONFIG), "missing")
+    says = f"- net, bits: {CONFIG.training.num_steps} of the 4,000 updates of `full`\n"
+    assert [says in markdown(table, budget, [less], RENDERED) for budget in ("smoke", "short", "full")] == [0, 1, 0]
     smoke = markdown(table, "smoke", OUTCOMES, RENDERED)  # a few steps are not judged
     assert not {"| yes |", "| within one standard error |", "| no |"} & {f"| {word} |" for word in smoke.split(" | ")}
     assert [duration(119.4), duration(150.0)] == ["119 s", "2 min"]
@@ -388,24 +391,36 @@ def test_configurations_are_trained_kept_and_resumed(place, monkeypatch):
 
 
 def test_a_seed_that_diverges_fails_its_cell_and_a_measure_is_taken_once(place):
-    calls = []
+    """Nor does a measure that fails mark another figure of the same runs; it is tried again by the next call."""
+    calls, fit = [], []
 
     def size(folder, data_dir):
         calls.append(folder)
         return Figure(float(read_json(folder / "result.json")["parameters"]))
+
+    def fitful(folder, data_dir):
+        if not fit:
+            raise ConfigError("not today")
+        return Figure(1.0)
 
     huge = dataclasses.replace(CONFIG, optimizer=Adam(1e38))
     table = table_of(
         trained_cell(),
         Cell("size", "bits", CONFIG, figure=size, runs="net/bits", better=None, paper=Paper(9, "counted")),
         Cell("huge", "bits", huge),
+        Cell("fitful", "bits", CONFIG, figure=fitful, runs="net/bits"),
     )
     outcomes, _ = quiet(table, data_dir="data")
-    assert [outcome.status for outcome in outcomes] == ["finished", "finished", "failed"]
+    assert [outcome.status for outcome in outcomes] == ["finished", "finished", "failed", "failed"]
+    assert outcomes[3].reason == "not today"
+    assert quiet(table, render_only=True)[0][3].reason == "not today"
     assert outcomes[1].comparison == Comparison(20.0, None, None, 11.0, None)  # 4 x 4 weights, 4 biases
     assert "seed 0" in outcomes[2].reason
     assert "not finite" in outcomes[2].reason
-    assert quiet(table, data_dir="data")[0] == outcomes
+    fit.append(True)
+    again, _ = quiet(table, data_dir="data")
+    assert again[:3] == outcomes[:3]
+    assert again[3].status == "finished"
     assert len(calls) == 1
 
 
