@@ -14,9 +14,11 @@ sequence of phases, each of which follows one objective's gradient on one group.
 Throughout: K particles, B batch, D visible units; log-probabilities are nats per example, summed over dimensions.
 """
 
+import contextlib
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -218,3 +220,26 @@ class TrainStep(NamedTuple):
 
     init: Callable[..., TrainState]  # (key, params, batch) -> state
     step: Callable[..., tuple[TrainState, Metrics]]  # (state, batch) -> (state, metrics)
+
+
+_placing: ContextVar[Callable[[Any], Any] | None] = ContextVar("placing", default=None)
+
+
+@contextlib.contextmanager
+def batches_placed_by(place: Callable[[Any], Any]) -> Iterator[None]:
+    """Within, `along_batch` is `place`, a function of arrays [B, ...]."""
+    token = _placing.set(place)
+    try:
+        yield
+    finally:
+        _placing.reset(token)
+
+
+def along_batch(arrays: Any) -> Any:
+    """Arrays [B, ...], laid where the batch lies if that is spread over devices.
+
+    What is computed from a batch lies with it by itself; what is drawn without one, such as dreams and samples, does
+    not, and every device would draw all of it.
+    """
+    place = _placing.get()
+    return arrays if place is None else place(arrays)

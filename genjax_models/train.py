@@ -31,11 +31,13 @@ from genjax_models.core import (
     TrainState,
     TrainStep,
     as_batch,
+    batches_placed_by,
 )
 from genjax_models.data import refresh
 from genjax_models.errors import ConfigError, DataError, ModelError, require_count
 from genjax_models.objectives import from_loss
 from genjax_models.optimizers import plain_number
+from genjax_models.spread import Spread, source_of
 
 Nonfinite = Literal["skip", "stop"]
 
@@ -303,7 +305,8 @@ def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
 
 def check_training_data(config: Config, data: Any) -> None:
     """Raise DataError unless `data` is [N, D], or a `Batch` of that with contexts, with enough for one step."""
-    data = as_batch(data)
+    source = source_of(data)
+    data = source.rows
     shape = getattr(data.x, "shape", None)
     if shape is None or len(shape) != 2:
         raise DataError(f"data: got {shape if shape is not None else data.x!r}, expected an array [N, D].")
@@ -311,21 +314,26 @@ def check_training_data(config: Config, data: Any) -> None:
     if sizes - {shape[:1]}:
         raise DataError(f"data: got {shape[0]} examples and contexts of {sorted(sizes)} rows, expected one for each.")
     size, batches = config.training.batch_size, _batches(build(config, shape[1])[1].phases)
-    if shape[0] < size * batches:
+    if source.number < size * batches:
         taken = "" if batches == 1 else f" and a step takes {batches} batches"
         raise DataError(
-            f"training.batch_size: got {size}{taken}, but the training data has {shape[0]} examples; give a smaller "
-            "batch."
+            f"training.batch_size: got {size}{taken}, but the training data has {source.number} examples; give a "
+            "smaller batch."
+        )
+    if size % source.devices:
+        raise ConfigError(
+            f"training.batch_size: got {size}, which {source.devices} devices cannot share equally; give a multiple of "
+            "their number, or fewer devices."
         )
 
 
 def _init(config: Config, key: Key, data: Any) -> TrainState:
-    data = as_batch(data)
-    init, _, model = build(config, data.x.shape[1])
-    batch = jax.tree.map(lambda v: jnp.zeros((config.training.batch_size, *v.shape[1:])), data)
+    source = source_of(data)
+    init, _, model = build(config, source.rows.x.shape[1])
+    batch = jax.tree.map(lambda v: jnp.zeros((config.training.batch_size, *v.shape[1:])), source.rows)
     example = jax.tree.map(lambda v: v[0], batch)
     params = model.init(jax.random.fold_in(key, PARAMETERS), example.x, example.context)
-    return init(key, params, batch)
+    return source.placed(init(key, params, batch))
 
 
 def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, length: int):
@@ -334,34 +342,33 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
     Under `vmap` a condition on a shared counter stays a condition, where one on a member's state would compute a
     permutation at every step of every member.
     """
-    data, fold = as_batch(data), jax.random.fold_in
-    number, visible = data.x.shape
-    _, step, _ = build(config, visible)
+    source, fold = source_of(data), jax.random.fold_in
+    number = source.number
+    _, step, _ = build(config, source.rows.x.shape[1])
     batches = _batches(step.phases)
     size = config.training.batch_size * batches
     steps_per_epoch = number // size
 
     def order_of(epoch):
         key = fold(fold(state.key, ORDER), epoch)
-        return jnp.argsort(jax.random.bits(key, (number,)))
+        return jnp.argsort(jax.random.bits(key, (number,), jnp.uint32)).astype(jnp.int32)
 
     def body(carry, t):
         state, order = carry
         epoch, i = t // steps_per_epoch, t % steps_per_epoch
         order = jax.lax.cond((i == 0) | (t == start), lambda: order_of(epoch), lambda: order)
         rows = jax.lax.dynamic_slice(order, (i * size,), (size,))
-        batch = jax.tree.map(lambda v: v[rows], data)
+        batch = source.take(rows.reshape(batches, -1) if batches > 1 else rows)
         if config.data.dynamic:
             batch = batch._replace(x=refresh(config.data, fold(fold(state.key, NOISE), t), batch.x))
         batch = jax.tree.map(lambda v: v.astype(jnp.result_type(float)), batch)
-        if batches > 1:
-            batch = jax.tree.map(lambda v: v.reshape(batches, -1, *v.shape[1:]), batch)
-        state, metrics = step(state, batch)
-        return (state, order), metrics
+        with batches_placed_by(source.along_batch):
+            state, metrics = step(state, batch)
+        return (source.placed(state), order), metrics
 
     order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
-    return state, metrics
+    return source.placed(state), metrics
 
 
 def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metrics]:
@@ -375,7 +382,7 @@ _compiled_whole = jax.jit(_whole)
 
 
 def _arrays(data: Any) -> Any:
-    return jax.tree.map(jnp.asarray, data)
+    return data if isinstance(data, Spread) else jax.tree.map(jnp.asarray, data)
 
 
 @dataclasses.dataclass(frozen=True)

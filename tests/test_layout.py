@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "genjax_models"
 LAYERS = [
     {"errors"},
     {"core", "config"},
-    {"distributions", "optimizers", "overlay", "sequences", "data"},
+    {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints"},
     {"mixture", "papers"},

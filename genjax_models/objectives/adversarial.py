@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, OptimizerConfig, as_number, config, field
-from genjax_models.core import Batch, ImplicitModel, Key, Objective, Params, Phase, as_batch
+from genjax_models.core import Batch, ImplicitModel, Key, Objective, Params, Phase, along_batch, as_batch
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.algebra import weighted_sum
 from genjax_models.objectives.common import only, owns_nothing
@@ -25,7 +25,8 @@ class Players(NamedTuple):
 
 def _draw(model: ImplicitModel, params: Params, key: Key, batch: Batch) -> jax.Array:
     """A sample for every example of the batch, under its context, [B, D]."""
-    return jax.vmap(functools.partial(model.sample, params))(jax.random.split(key, batch.x.shape[0]), batch.context)
+    keys = along_batch(jax.random.split(key, batch.x.shape[0]))
+    return jax.vmap(functools.partial(model.sample, params))(keys, batch.context)
 
 
 def _judge(model: Any, params: Params, x: jax.Array, context: Any) -> jax.Array:

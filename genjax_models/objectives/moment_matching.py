@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.config import ObjectiveConfig, as_number, config, field
-from genjax_models.core import ImplicitModel, Objective, Scalar, as_batch
+from genjax_models.core import ImplicitModel, Objective, Scalar, along_batch, as_batch
 from genjax_models.errors import ConfigError, ModelError, require_bool, require_count
 from genjax_models.objectives.common import only, owns_nothing
 
@@ -66,7 +66,7 @@ class MomentMatchingLoss:
         context = jax.tree.map(lambda v: v[np.arange(number) % size], batch.context)
         coded = self.model.sample_code is not None
         draw = functools.partial(self.model.sample_code if coded else self.model.sample, only("generative", params))
-        y = jax.vmap(draw)(jax.random.split(key, number), context)
+        y = jax.vmap(draw)(along_batch(jax.random.split(key, number)), context)
         x = batch.x
         if coded:
             x = jax.lax.stop_gradient(jax.vmap(functools.partial(self.model.encode, params))(x, batch.context))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
-from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, as_batch, total
+from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, along_batch, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
     Chunked,
@@ -56,7 +56,7 @@ class WakeSleepLoss(Chunked):
             surrogate = surrogate + value_at(self.wake, step) * jnp.mean(jnp.sum(a.recognition * log_q, axis=1))
         metrics = {"bound": bound}
         if self.sleep is not None:
-            keys = jax.random.split(asleep, batch.x.shape[0])
+            keys = along_batch(jax.random.split(asleep, batch.x.shape[0]))
             dream = jax.vmap(lambda key, c: recognize_dreams(self.model, params, key, c))(keys, batch.context)
             metrics["sleep"] = jnp.mean(dream)
             surrogate = surrogate + value_at(self.sleep, step) * metrics["sleep"]
