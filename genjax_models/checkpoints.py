@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax_models import processes
 from genjax_models.core import TrainState
 from genjax_models.errors import RunError
 
@@ -72,14 +73,28 @@ def _checkpointer():
 def save(
     folder: Path, state: TrainState, seconds: float, metric: float | None, pending: tuple[float, int] = (0.0, 0)
 ) -> Checkpoint:
-    """Write a checkpoint of the state; it appears under its name only when it is whole."""
+    """Write a checkpoint of the state; it appears under its name only when it is whole.
+
+    Several processes write their parts of it together, and the first makes it whole.
+    """
     step = int(state.step)
     path, building = folder / f"{step:09d}", folder / f"building-{step:09d}"
-    if building.exists():
-        shutil.rmtree(building)
-    building.mkdir(parents=True)
+    if processes.first():
+        if building.exists():
+            shutil.rmtree(building)
+        building.mkdir(parents=True)
+    processes.wait_for_all(f"begin {building.name}")
     with _checkpointer() as checkpointer:
         checkpointer.save(building.resolve() / "state", _without_typed_key(state))
+    processes.wait_for_all(f"written {building.name}")
+    if processes.first():
+        _make_whole(building, path, state, seconds, metric, pending)
+    processes.wait_for_all(f"whole {building.name}")
+    return Checkpoint(path, step, seconds, metric, pending)
+
+
+def _make_whole(building: Path, path: Path, state: TrainState, seconds, metric, pending) -> None:
+    step = int(state.step)
     manifest = {
         "step": step,
         "seconds": seconds,
@@ -94,14 +109,13 @@ def save(
     for p in [*_files(building), building / MANIFEST]:
         with p.open("rb") as file:
             os.fsync(file.fileno())
-    replaced = folder / f"replaced-{step:09d}"
+    replaced = path.with_name(f"replaced-{step:09d}")
     shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():  # the same step saved again, by a run that resumed from before it
         path.rename(replaced)
     building.rename(path)
-    sync_folder(folder)
+    sync_folder(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-    return Checkpoint(path, step, seconds, metric, pending)
 
 
 def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str], dict[str, str]]:
@@ -139,8 +153,14 @@ def verify(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def restore(path: Path, like: TrainState) -> TrainState:
+def restore(path: Path, like: TrainState, shardings: TrainState | None = None) -> TrainState:
     """The state of a verified checkpoint, in the structure and types of `like` (shapes suffice).
+
+    Args:
+        path: the checkpoint, of whatever number of devices and processes.
+        like: the state.
+        shardings: where its arrays are to lie, as `jax.sharding.Sharding`; None for this process's own memory, free
+            of any device.
 
     Raises:
         RunError: a file that does not match the manifest, or a state of another structure.
@@ -148,8 +168,9 @@ def restore(path: Path, like: TrainState) -> TrainState:
     verify(path)
     target = jax.eval_shape(_without_typed_key, like)
     # Onto the device that is here: a checkpoint written on another kind of machine restores as well.
-    placement = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=placement), target)
+    alone = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    places = jax.tree.map(lambda _: alone, target) if shardings is None else shardings
+    target = jax.tree.map(lambda v, s: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=s), target, places)
     # Compared here: orbax casts other types in silence, and leaves reads behind when it refuses a shape.
     here, there = _leaves(target), read_manifest(path)[2]
     for name in dict.fromkeys([*here, *there]):
@@ -165,8 +186,9 @@ def restore(path: Path, like: TrainState) -> TrainState:
         raise RunError(
             f"checkpoint {path}: its state has another structure than this version makes ({error})."
         ) from None
-    # Orbax binds arrays to that device; free of it, what is computed from them can be shared out to others too.
-    state = jax.tree.map(lambda v: jnp.array(np.asarray(v)), state)
+    if shardings is None:
+        # Orbax binds arrays to that device; free of it, what is computed from them can be shared out to others too.
+        state = jax.tree.map(lambda v: jnp.array(np.asarray(v)), state)
     return state._replace(key=jax.random.wrap_key_data(state.key))
 
 

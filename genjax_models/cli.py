@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 STARTED = time.perf_counter()  # before jax is imported: what the user waits for
 
@@ -19,6 +19,7 @@ EXIT_CODES = """exit codes:
   2   bad input, explained on standard error
   3   stopped at a step that was not finite
   4   a cell of a paper's table failed, explained in the table; the others were run
+  5   another process of the run is gone; the same command in all of them resumes
   75  interrupted by a signal, saved; the same command resumes"""
 
 
@@ -30,6 +31,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"got {value}, expected at least 1")
     return value
+
+
+def _number_of_devices(text: str) -> int | Literal["all"]:
+    return "all" if text == "all" else _positive(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +67,19 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--run-dir", metavar="DIR", help="the run folder (default: runs/ and the file's name)")
     train.add_argument("--data-dir", metavar="DIR", help=where)
     train.add_argument("--quiet", action="store_true", help="no progress; errors and the result's place alone")
+    train.add_argument(
+        "--devices",
+        type=_number_of_devices,
+        metavar="N",
+        help="devices that share each batch, or all (default: 1; of several processes, all)",
+    )
+    train.add_argument(
+        "--shard-parameters", action="store_true", help="let the devices share parameters and optimizer out as well"
+    )
+    alone = "; Slurm, Open MPI, Kubernetes and TPUs say it by themselves"
+    train.add_argument("--coordinator", metavar="HOST:PORT", help=f"of several processes, where the first is{alone}")
+    train.add_argument("--num-processes", type=_positive, metavar="N", help="how many there are; 1 for a run alone")
+    train.add_argument("--process-id", type=int, metavar="I", help="which of them this is, from 0")
 
     sweep = commands.add_parser(
         "sweep",
@@ -550,13 +568,31 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     folder = Path(arguments.run_dir or here)
     _use_compilation_cache()
 
+    import jax
+
+    from genjax_models.processes import Launch, first, join
+
+    if isinstance(arguments.devices, int):
+        _use_cpu_devices(arguments.devices)
+    join(Launch(arguments.coordinator, arguments.num_processes, arguments.process_id))
+
     from genjax_models.experiment import train_run
 
     log = (lambda line: None) if arguments.quiet else _say
     live = sys.stderr.isatty() and not arguments.quiet
-    result = train_run(config, folder, arguments.data_dir, log=log, live=live, started=STARTED)
-    log(_summary(result))
-    print(folder)
+    result = train_run(
+        config,
+        folder,
+        arguments.data_dir,
+        log=log,
+        live=live,
+        started=STARTED,
+        devices=len(jax.devices()) if arguments.devices == "all" else arguments.devices,
+        shard_parameters=arguments.shard_parameters,
+    )
+    if first():
+        log(_summary(result))
+        print(folder)
     return 0
 
 
@@ -584,13 +620,17 @@ def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
 def _use_cores(points: int) -> None:
     """On a CPU make a device of every core there is a point for, unless the user has said how many."""
-    import jax
-
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _use_cpu_devices(min(cores, points))
+
+
+def _use_cpu_devices(number: int) -> None:
+    import jax
+
     with contextlib.suppress(RuntimeError):  # JAX has begun, in a process that called `main` itself
-        jax.config.update("jax_num_cpu_devices", min(cores, points))
+        jax.config.update("jax_num_cpu_devices", number)
 
 
 def _compile_fast() -> None:
@@ -872,6 +912,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
 
     from genjax_models.experiment import Interrupted, NonFinite
+    from genjax_models.processes import Lost
 
     try:
         if arguments.command == "train":
@@ -902,6 +943,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         _say(f"interrupted by {error}")
         return 75
+    except Lost as error:
+        _say(f"stopped: {error}")
+        sys.stderr.flush()
+        os._exit(5)  # the usual way out waits for the others
     except KeyboardInterrupt:
         _say(
             "interrupted; what was saved stays. `train`, `sweep` and `reproduce` go on from there, other commands "

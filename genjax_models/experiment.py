@@ -14,18 +14,18 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from genjax_models import checkpoints
+from genjax_models import checkpoints, processes
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
-from genjax_models.errors import RunError, UserError
+from genjax_models.errors import ConfigError, RunError, UserError
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
@@ -62,7 +62,8 @@ from genjax_models.run_folder import (
     write_by_example,
     write_whole,
 )
-from genjax_models.train import Train, next_stop, program_config
+from genjax_models.spread import Spread, data_mesh, spread
+from genjax_models.train import Train, check_training_data, next_stop, program_config
 
 
 class Interrupted(Exception):
@@ -143,8 +144,13 @@ def train_run(
     log: Log = print,
     live: bool = False,
     started: float | None = None,
+    devices: int | None = None,
+    shard_parameters: bool = False,
 ) -> dict:
     """Train, evaluate and draw a configuration in a run folder, from where it stands.
+
+    Several processes that have come together (`processes.join`) train one run: each holds its share of the examples
+    and of every batch; the first writes the folder and speaks.
 
     Args:
         config: a `Config`.
@@ -153,6 +159,9 @@ def train_run(
         log: hears what happens, line by line.
         live: rewrite one progress line on standard error instead of logging one an evaluation.
         started: `time.perf_counter()` of when the user began to wait, for the seconds to the first step.
+        devices: how many share each batch; None for one, and for all of several processes. A run may go on with
+            another number than it was begun with.
+        shard_parameters: whether the devices share parameters and optimizer out too, as `spread` has it.
 
     Returns:
         What result.json holds.
@@ -161,12 +170,19 @@ def train_run(
         UserError: configuration, data or folder that cannot be used.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
         NonFinite: a step was not finite under the policy "stop".
+        Lost: another process is gone; the run is saved.
     """
     started = time.perf_counter() if started is None else started
-    train, data, spec = prepare(config, data_dir)
-    run, existed = create_or_match(Path(folder), config, spec)
+    log, live = (log, live) if processes.first() else (_say_nothing, False)
+    train, data, spec = processes.together(lambda: prepare(config, data_dir))
+    x = _placed(config, examples(data, "train"), devices, shard_parameters, log)
+    if processes.several():
+        existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
+        run = Run(Path(folder), config, spec)
+    else:
+        run, existed = create_or_match(Path(folder), config, spec)
     log_kind_of_data(config, data, log)
-    if (run.folder / RESULT).exists():
+    if processes.by_first((run.folder / RESULT).exists):
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
         try:
             return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
@@ -174,11 +190,47 @@ def train_run(
             raise RunError(
                 f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
             ) from None
-    with locked(run.folder), StopSignals() as signals:
+    with _locked_by_first(run.folder), StopSignals() as signals:
         clock = Clock(started)
-        state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
-        signals.at_once = True  # all steps are saved: there is nothing to finish first
-        return _finish(run, state, data, rows, clock, log)
+        with processes.naming_the_lost(lambda: _what_survives(run)):
+            state, rows = _train_steps(run, existed, train, data, x, clock, signals, log, live)
+            signals.at_once = True  # all steps are saved: there is nothing to finish first
+            return _finish(run, state, data, rows, clock, log)
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _placed(config: Config, x: Any, devices: int | None, shard_parameters: bool, log: Log) -> Any:
+    """Training data where they are trained on: on one device, or spread over those of a mesh."""
+    if devices is None and not processes.several():
+        if shard_parameters:
+            raise ConfigError("shard_parameters: there is one device to share parameters out to; give devices too.")
+        if len(jax.devices()) > 1:
+            log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
+        return jax.device_put(x)
+    mesh = data_mesh(devices)
+    if processes.several() and mesh.size != len(jax.devices()):
+        raise ConfigError(f"devices: got {devices}, but {processes.count()} processes train with all of theirs.")
+    found = spread(x, mesh, shard_parameters=shard_parameters)
+    check_training_data(config, found)
+    shares = f"each batch of {config.training.batch_size} is shared by {mesh.size} devices"
+    log(shares + (f" of {processes.count()} processes." if processes.several() else "."))
+    return found
+
+
+@contextlib.contextmanager
+def _locked_by_first(folder: Path) -> Iterator[None]:
+    """`locked`, which one of several processes holds for all."""
+    with contextlib.ExitStack() as stack:
+        processes.together(lambda: stack.enter_context(locked(folder)) if processes.first() else None)
+        yield
+
+
+def _what_survives(run: Run) -> str:
+    survivors = checkpoints.paths(run.checkpoints)
+    return f"The checkpoint {survivors[-1]} survives." if survivors else "No checkpoint was written yet."
 
 
 class Clock:
@@ -197,16 +249,28 @@ class Clock:
             self.first_step = time.perf_counter() - self.started
 
 
-def _start(run: Run, existed: bool, train: Train, x: jax.Array, clock: Clock, log: Log):
+def _newest(run: Run, log: Log) -> checkpoints.Checkpoint | None:
+    """The newest whole checkpoint, as the first process finds it."""
+
+    def name() -> str | None:
+        found = checkpoints.newest_whole(run.checkpoints, log)
+        return None if found is None else found.path.name
+
+    found = processes.by_first(name)
+    return None if found is None else checkpoints.read_manifest(run.checkpoints / found)[0]
+
+
+def _start(run: Run, existed: bool, train: Train, x: Any, clock: Clock, log: Log):
     """The state to train from, and the sum and count of train bounds since the last evaluation."""
-    newest = checkpoints.newest_whole(run.checkpoints, log) if existed else None
+    newest = _newest(run, log) if existed else None
     if newest is None:
         if existed:
             log(f"{run.folder}: no checkpoint to resume from; training from the start.")
         return train.init(run.config, jax.random.key(run.config.seed), x), (0.0, 0)
     log(f"{run.folder}: resuming from step {newest.step} of {run.config.training.num_steps}.")
     clock.before = newest.seconds
-    return checkpoints.restore(newest.path, abstract_state(run)), newest.pending
+    like = abstract_state(run)
+    return checkpoints.restore(newest.path, like, x.shardings(like) if isinstance(x, Spread) else None), newest.pending
 
 
 class Record:
@@ -214,7 +278,7 @@ class Record:
 
     def __init__(self, run: Run, step: int, pending: tuple[float, int], clock: Clock):
         self.run, self.step, self.pending, self.clock = run, step, pending, clock
-        self.metrics = Metrics(run.folder / METRICS, step)
+        self.metrics = Metrics(run.folder / METRICS, step, writes=processes.first())
         self.validation: dict[str, float | None] = {}
         self.last_finite: float | None = None
 
@@ -255,7 +319,9 @@ class Record:
 
         def save() -> None:
             checkpoints.save(folder, state, seconds, metric, pending)
-            checkpoints.prune(folder, step)
+            if processes.first():
+                checkpoints.prune(folder, step)
+            processes.wait_for_all(f"pruned up to {step}")
 
         return save
 
@@ -264,10 +330,14 @@ class Record:
         return _nonfinite_message(self.run, self.step, self.last_finite)
 
 
-def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
+def _train_steps(
+    run: Run, existed: bool, train: Train, data: Dataset, x: Any, clock: Clock, signals, log: Log, live: bool
+):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
-    x, x_validation = (jax.device_put(examples(data, split)) for split in ("train", "validation"))
+    x_validation = examples(data, "validation")
+    if not processes.several():
+        x_validation = jax.device_put(x_validation)
     state, pending = _start(run, existed, train, x, clock, log)
     record = Record(run, int(state.step), pending, clock)
     progress = Progress(log, total, live)
@@ -286,12 +356,13 @@ def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Cl
         if record.due:
             metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation))
         progress.show(record.step, train_bound, record.validation.get(best_by(config)), record.due)
-        if record.due or signals.came:
+        came = processes.any_of(bool(signals.came))
+        if record.due or came:
             record.saving(state, metric)()
-        if signals.came and record.step < total:
+        if came and record.step < total:
             progress.end()
             saved = f"saved at step {record.step} of {total} in {run.folder}"
-            raise Interrupted(f"{signals.came}: {saved}; the same command resumes.")
+            raise Interrupted(f"{signals.came or 'a signal to another process'}: {saved}; the same command resumes.")
     progress.end()
     return state, record.metrics.rows
 
@@ -310,6 +381,8 @@ def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock
     log("evaluating on the test split")
     chosen_state, params, chosen = chosen_parameters(run, log)
     tested = test(run, chosen_state, params, data, run.config.evaluation.num_samples)
+    if not processes.first():
+        return tested.figures
     return write_result(run, chosen, params, tested, state, rows, clock, data)
 
 
@@ -359,6 +432,8 @@ def write_result(
         "total_seconds": round(clock.now(), 3),
         "versions": versions(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
+        "devices": len(state.step.sharding.device_set) if isinstance(state.step, jax.Array) else 1,
+        "processes": processes.count(),
     }
     if tested.values:
         write_by_example(run.folder, tested.by_example(run, chosen.step))

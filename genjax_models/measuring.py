@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models import checkpoints
+from genjax_models import checkpoints, processes
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
 from genjax_models.data import Dataset, Gaussians, PlantedDigits, evaluation_subset, examples
@@ -321,14 +321,19 @@ def chosen_parameters(run: Run, log: Log) -> tuple[TrainState, Params, checkpoin
     Raises:
         RunError: no whole checkpoint.
     """
-    best = None
-    if run.config.evaluation.parameters == "best":
-        best = checkpoints.best_whole(run.checkpoints, log)
-        if best is None:
-            log(f"no whole checkpoint has a finite validation {best_by(run.config)}; taking the latest.")
-    chosen = best or checkpoints.newest_whole(run.checkpoints, log)
-    if chosen is None:
-        raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
+
+    def choose() -> str:
+        best = None
+        if run.config.evaluation.parameters == "best":
+            best = checkpoints.best_whole(run.checkpoints, log)
+            if best is None:
+                log(f"no whole checkpoint has a finite validation {best_by(run.config)}; taking the latest.")
+        chosen = best or checkpoints.newest_whole(run.checkpoints, log)
+        if chosen is None:
+            raise RunError(f"{run.folder}: no whole checkpoint in {run.checkpoints}; train it first.")
+        return chosen.path.name
+
+    chosen = checkpoints.read_manifest(run.checkpoints / processes.by_first(choose))[0]
     state = checkpoints.restore(chosen.path, abstract_state(run))
     return state, evaluated_parameters(state), chosen
 

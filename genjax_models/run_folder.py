@@ -223,15 +223,22 @@ def read_metrics(path: Path, step: int) -> list[dict]:
 class Metrics:
     """metrics.jsonl: one line an evaluation, in order of steps."""
 
-    def __init__(self, path: Path, step: int):
-        """Read the lines up to a step; those after it belong to steps that will be taken again."""
-        self.path = path
-        self.rows = read_metrics(path, step)
+    def __init__(self, path: Path, step: int, writes: bool = True):
+        """Read the lines up to a step; those after it belong to steps that will be taken again.
+
+        Of several processes one `writes`; the others keep the lines in memory.
+        """
+        self.path, self.writes = path, writes
+        self.rows = read_metrics(path, step) if writes else []
+        if not writes:
+            return
         kept = "".join(json.dumps(row) + "\n" for row in self.rows)
         if path.exists() and kept != path.read_text(encoding="utf-8"):
             write_whole(path, kept)
 
     def add(self, row: dict) -> None:
         self.rows.append(row)
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

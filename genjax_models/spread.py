@@ -43,6 +43,9 @@ class Whole:
     def placed(self, state: Any) -> Any:
         return state
 
+    def everywhere(self, arrays: Any) -> Any:
+        return arrays
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,10 @@ class Spread:
     def placed(self, state: Any) -> Any:
         """Within a trace, a state where it lies between steps: on every device whole, or sharded."""
         return jax.lax.with_sharding_constraint(state, self.shardings(state))
+
+    def everywhere(self, arrays: Any) -> Any:
+        """Within a trace, arrays whole on every device, where every process can read them."""
+        return jax.lax.with_sharding_constraint(arrays, NamedSharding(self.mesh, PartitionSpec()))
 
     def shardings(self, state: Any) -> Any:
         """Where the arrays of a state lie, as `jax.sharding.NamedSharding`; shapes suffice."""

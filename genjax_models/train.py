@@ -368,7 +368,7 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
 
     order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
-    return source.placed(state), metrics
+    return source.placed(state), source.everywhere(metrics)
 
 
 def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metrics]:
