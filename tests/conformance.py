@@ -286,6 +286,7 @@ NEEDS: dict[type[ObjectiveConfig], Callable[[Any], bool]] = {
     RELAX: lambda model: model.factorial_posterior,
     Concrete: lambda model: model.factorial_posterior and model.prior_logits is not None,
     StraightThrough: lambda model: model.factorial_posterior,
+    Jackknife: lambda model: model.reparameterized,
     GumbelSoftmax: lambda model: model.class_logits is not None,
     MeanField: lambda model: model.affine_layers is not None,
 }
