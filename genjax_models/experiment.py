@@ -62,6 +62,7 @@ from genjax_models.run_folder import (
     write_by_example,
     write_whole,
 )
+from genjax_models.streaming import Stream, stream_of
 from genjax_models.train import Train, next_stop, program_config
 
 
@@ -174,9 +175,9 @@ def train_run(
             raise RunError(
                 f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
             ) from None
-    with locked(run.folder), StopSignals() as signals:
+    with locked(run.folder), StopSignals() as signals, stream_of(config, data) as stream:
         clock = Clock(started)
-        state, rows = _train_steps(run, existed, train, data, clock, signals, log, live)
+        state, rows = _train_steps(run, existed, train, data, stream, clock, signals, log, live)
         signals.at_once = True  # all steps are saved: there is nothing to finish first
         return _finish(run, state, data, rows, clock, log)
 
@@ -264,17 +265,31 @@ class Record:
         return _nonfinite_message(self.run, self.step, self.last_finite)
 
 
-def _train_steps(run: Run, existed: bool, train: Train, data: Dataset, clock: Clock, signals, log: Log, live: bool):
+def _train_steps(
+    run: Run,
+    existed: bool,
+    train: Train,
+    data: Dataset,
+    stream: Stream | None,
+    clock: Clock,
+    signals,
+    log: Log,
+    live: bool,
+):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
-    x, x_validation = (jax.device_put(examples(data, split)) for split in ("train", "validation"))
+    x = jax.device_put(examples(data, "train")) if stream is None else stream.like
+    x_validation = jax.device_put(examples(data, "validation"))
     state, pending = _start(run, existed, train, x, clock, log)
     record = Record(run, int(state.step), pending, clock)
     progress = Progress(log, total, live)
 
     while record.step < total:
         step = record.step
-        state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
+        if stream is None:
+            state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
+        else:
+            state, found = train.advance_over(config, state, stream.take(step), step, stream.scale)
         bounds = np.asarray(found[config.objective.metric], np.float64)  # waits for the chunk
         clock.stepped()
         record.took(bounds[: int(state.step) - step])
