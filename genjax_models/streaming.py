@@ -21,7 +21,7 @@ from genjax_models.errors import DataError
 from genjax_models.train import batches_per_step, next_stop, order_bits
 
 THREADS = 8  # that read at once; a disk serves several faster than one after another
-PIECE = 1024  # examples, about, in what one of them reads at a time
+PIECE = 2**20  # bytes that one of them reads at a time, or the examples of one step where those are more
 
 
 def require_reader(data: Dataset) -> None:
@@ -48,7 +48,8 @@ class Orders:
                 # On the host's processor: on an accelerator it would wait for the steps that are being computed.
                 with jax.default_device(_host()):
                     bits = np.asarray(order_bits(jax.random.key(self.seed), epoch, self.number))
-                self.kept[epoch] = np.argsort(bits, kind="stable")
+                order = np.argsort(bits, kind="stable")
+                self.kept[epoch] = order.astype(np.uint32) if self.number < 2**32 else order
                 for old in [e for e in self.kept if e < epoch - 1]:
                     del self.kept[old]
             return self.kept[epoch]
@@ -86,6 +87,8 @@ class Pieces:
 class Stream:
     """The examples of a run's steps, chunk by chunk: the next is read and brought to the device ahead of time.
 
+    There are two chunks on the device at a time, and in memory at most one more, or a few megabytes where that is more.
+
     Args:
         config: the run's configuration.
         data: its data, of which the training split is `Rows`.
@@ -96,6 +99,8 @@ class Stream:
         self.rows = as_batch(examples(data, "train"))
         self.scale = cast(Rows, data.train).scale
         self.size = config.training.batch_size * batches_per_step(config, self.rows.x.shape[1])
+        width = sum(v.shards[0][0].nbytes for v in jax.tree.leaves(self.rows))
+        self.steps_of_piece = max(1, PIECE // (self.size * width))
         self.orders = Orders(config.seed, len(self.rows.x))
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="stream")
         self.expected: int | None = None  # the step that the next chunk starts at
@@ -129,14 +134,14 @@ class Stream:
 
     def _pieces(self, step: int) -> list[tuple[int, int]]:
         """The first and last steps of the pieces of the chunk that starts at a step."""
-        stop, each = next_stop(self.training, step), max(1, PIECE // self.size)
-        return [(start, min(start + each, stop)) for start in range(step, stop, each)]
+        stop = next_stop(self.training, step)
+        return [(i, min(i + self.steps_of_piece, stop)) for i in range(step, stop, self.steps_of_piece)]
 
     def _restart(self, step: int) -> None:
         import grain  # slow to import, and nothing else needs it
 
         if self.reader is not None:
-            self.reader.close()
+            self.reader.close()  # what is under way fails, and nobody asks for it
         bounds, most, start = [], 1, step
         while start < self.training.num_steps:
             pieces = self._pieces(start)
@@ -148,10 +153,10 @@ class Stream:
         self.next = self._read(step)
 
     def _read(self, step: int) -> Future:
-        number = len(self._pieces(step))
+        reader, number = self.reader, len(self._pieces(step))
 
         def chunk():
-            pieces = [next(self.reader) for _ in range(number)]
+            pieces = [next(reader) for _ in range(number)]
             return jax.device_put(jax.tree.map(lambda *v: v[0] if number == 1 else np.concatenate(v), *pieces))
 
         return self.executor.submit(chunk)

@@ -104,6 +104,8 @@ def write_shards(
                     number += 1
         index_shards(building, levels=levels, image_shape=image_shape)
         building.rename(folder)
+    except DataError as error:  # said of the folder that was asked for
+        raise DataError(str(error).replace(str(building), str(folder))) from None
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return folder
@@ -166,8 +168,11 @@ class Shards(DataConfig):
     Training examples are read as they are needed, in the order that data in memory are taken; of every batch each is a
     read of its own at a random place, which wants a solid-state disk where the data are larger than memory. The
     validation and test splits are read whole into memory, before evaluation.validation_examples and test_examples cut
-    them: write as many as are worth evaluating. Shards are checked at every start by size and time of change, and by
-    their hash where the time is another than the index says, as it is of a copy.
+    them: write as many as are worth evaluating. The orders of two epochs are in memory, 4 bytes an example each.
+
+    Shards are checked at every start by size and time of change, and by
+    their hash where the time is another than the index says, as it is of a copy; while a run reads them they are to be
+    left alone.
 
     Shards of your own, under names as `train-00000.npy`, get their index by `data.index_shards`. Of bytes the values
     are k / (L - 1); data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real numbers.
