@@ -23,7 +23,7 @@ from genjax_models.errors import DataError, require_count
 INDEX, FORMAT = "index.json", 1
 SPLITS = ("train", "validation", "test")
 CONTEXTS = tuple(f"{name}_context" for name in SPLITS)
-DTYPES = ("uint8", "float32")
+DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def require_rows(x: np.ndarray, name: str, like: np.ndarray | None = None) -> np
     """`x`, where it is rows or images, as those that it is to be `like`; else raise DataError."""
     if x.ndim not in (2, 3, 4) or 0 in x.shape:
         raise DataError(f"{name}: got shape {x.shape}, expected rows [n, D] or images [n, H, W(, C)], none empty.")
-    if x.dtype.name not in DTYPES:
+    if x.dtype not in DTYPES:
         raise DataError(f"{name}: got dtype {x.dtype}, expected uint8 or float32. Convert it by astype.")
     if like is not None and (x.dtype, x.shape[1:]) != (like.dtype, like.shape[1:]):
         raise DataError(

@@ -7,16 +7,13 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
 from genjax_models.data.dataset import (
-    BINARIZATION_HELP,
-    Binarization,
     Dataset,
-    Dequantization,
     check,
     check_noise,
     from_intensities,
@@ -170,22 +167,24 @@ class Shards(DataConfig):
     validation and test splits are read whole into memory, before evaluation.validation_examples and test_examples cut
     them: write as many as are worth evaluating. The orders of two epochs are in memory, 4 bytes an example each.
 
-    Shards are checked at every start by size and time of change, and by
-    their hash where the time is another than the index says, as it is of a copy; while a run reads them they are to be
-    left alone.
+    Shards are checked at every start by size and time of change, and by their hash where the time is another than the
+    index says, as it is of a copy; while a run reads them they are to be left alone.
 
     Shards of your own, under names as `train-00000.npy`, get their index by `data.index_shards`. Of bytes the values
-    are k / (L - 1); data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real numbers.
+    are k / (L - 1); data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real numbers. One
+    fixed draw of noise is a draw of the whole data set, which is not read as a whole: write shards of a source that
+    makes it, as `shard(MNIST("fixed"), path)` does, and take them as they are.
     """
 
     path: str = field(nonempty=True, help="the folder; looked for from the working folder, then in the data folder")
-    binarization: Binarization = field(
-        default="none", help=f"{BINARIZATION_HELP}. Fixed draws are written into shards instead"
+    binarization: Literal["threshold", "dynamic", "none"] = field(
+        default="none",
+        help="threshold: 1 above 0.5; dynamic: a new Bernoulli draw at every training step; none: keep the values",
     )
     levels: int | None = field(
         default=None, ge=2, help="grey levels L of the shards, for dequantization; None where it is not used"
     )
-    dequantization: Dequantization | None = field(
+    dequantization: Literal["dynamic"] | None = field(
         default=None,
         help="of L grey levels k / (L - 1) make reals (k + u) / L with uniform noise u, for densities. dynamic: a new "
         "draw at every training step; None: keep the levels",
@@ -193,12 +192,7 @@ class Shards(DataConfig):
 
     def check(self) -> list[str]:
         """What is wrong between the fields."""
-        found = [
-            f"{name}: got 'fixed', a draw of the whole data set, which is not read as a whole; write shards of a "
-            f"source with {name} 'fixed', and take them as they are."
-            for name in ("binarization", "dequantization")
-            if getattr(self, name) == "fixed"
-        ]
+        found = []
         if self.dequantization is not None and self.levels is None:
             found.append(f"levels: got None with dequantization {self.dequantization!r}, which needs their number.")
         return found + check_noise(self.binarization, self.dequantization)

@@ -145,6 +145,7 @@ def test_nothing_is_written_over(written, tmp_path):
         (([BYTES[:9], BYTES[9:20, :5]], BYTES, BYTES), {}, r"train: holds uint8 of shape \(5,\).*first shard.*\(6,\)"),
         ((BYTES, REAL, BYTES), {}, r"validation: holds float32 .* first shard holds uint8"),
         ((BYTES.astype(int), BYTES, BYTES), {}, "train: got dtype int64, expected uint8 or float32"),
+        ((REAL.astype(">f4"), REAL, REAL), {}, "train: got dtype >f4, expected uint8 or float32"),
         ((BYTES[:0], BYTES, BYTES), {}, r"train: got shape \(0, 6\)"),
         ((BYTES[:, 0], BYTES, BYTES), {}, r"train: got shape \(30,\)"),
         (([], BYTES, BYTES), {}, "has no shards of train"),
@@ -247,8 +248,8 @@ def test_shards_that_are_no_plain_arrays(tmp_path):
     ("fields", "error", "message"),
     [
         ({"path": ""}, ConfigError, "path: got an empty string"),
-        ({"binarization": "fixed"}, ConfigError, "binarization: got 'fixed', a draw of the whole data set"),
-        ({"dequantization": "fixed", "levels": 4}, ConfigError, "dequantization: got 'fixed'"),
+        ({"binarization": "fixed"}, ConfigError, "binarization: got 'fixed', expected one of 'threshold', 'dynamic'"),
+        ({"binarization": "dynamic", "dequantization": "dynamic"}, ConfigError, "leaves no levels"),
         ({"dequantization": "dynamic"}, ConfigError, "levels: got None with dequantization 'dynamic'"),
         ({"levels": 17}, DataError, "got levels 17, but its shards have 256"),
         ({"path": "nowhere"}, DataError, r"not found: nowhere/index\.json"),
