@@ -308,6 +308,20 @@ def parser() -> argparse.ArgumentParser:
     annealing.add_argument("--data-dir", metavar="DIR", help=where)
     annealing.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
+    sharding = commands.add_parser(
+        "shard",
+        help="write a data set as a folder of shards, which train streams from disk",
+        description="Write the data of a source as a folder of shards with an index, for the source `shards`, whose "
+        "training examples are read from disk as they are needed. Of noise that is drawn at every step what lies "
+        "beneath is written: Shards(FOLDER, binarization='dynamic') draws it again.",
+        epilog="For example\n  genjax-models shard mnist shards/mnist --data-dir DIR",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = "a data source by its name, such as mnist, or a Python file that sets CONFIG, for the data of that"
+    sharding.add_argument("source", metavar="SOURCE", help=source)
+    sharding.add_argument("folder", metavar="FOLDER", help="the folder to write, which must not exist")
+    sharding.add_argument("--data-dir", metavar="DIR", help=where)
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -395,6 +409,23 @@ def load_config(path: str) -> Any:
 
         return open_run(Path(path)).config
     return load_file(path)["CONFIG"]
+
+
+def load_source(name: str) -> Any:
+    """A data source by its name, or that of a Python file's CONFIG.
+
+    Raises:
+        UserError: a source that needs settings, no such file, or no configuration in it.
+    """
+    from genjax_models.data import SOURCES
+    from genjax_models.errors import ConfigError
+
+    if name not in SOURCES:
+        return load_config(name).data
+    try:
+        return SOURCES[name]()
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}; give a Python file that sets CONFIG with it.") from None
 
 
 def load_table(name: str) -> Any:
@@ -853,6 +884,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _shard(arguments: argparse.Namespace) -> int:
+    from genjax_models.data import shard
+
+    print(shard(load_source(arguments.source), Path(arguments.folder), arguments.data_dir))
+    return 0
+
+
 def catalogue() -> dict[str, list[dict]]:
     """Every model and objective with its capability, description and citation, and which objectives fit which model."""
     from genjax_models.errors import ModelError
@@ -931,6 +969,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "anneal": _anneal,
             "continue": _continue,
             "reproduce": _reproduce,
+            "shard": _shard,
             "list": _list,
         }
         return commands[arguments.command](arguments)

@@ -14,7 +14,7 @@ import optax
 from genjax_models import checkpoints, plots
 from genjax_models.config import ObjectiveConfig
 from genjax_models.core import Batch, Key, LatentVariableModel, Objective, Params, Phase, TrainState
-from genjax_models.data import binarize, evaluation_subset
+from genjax_models.data import binarize, evaluation_subset, require_in_memory
 from genjax_models.errors import ConfigError, ModelError, RunError, UserError, nearest, require_count
 from genjax_models.evaluation import gradient_statistics
 from genjax_models.measuring import Log
@@ -217,6 +217,7 @@ def compare_estimators(
     data, spec = load_data(run.config, data_dir)
     if spec != run.data:
         raise RunError(f"{folder} was trained on other data: {run.data} then, {spec} now.")
+    require_in_memory(data.train, "estimators")
     size = run.config.training.batch_size if batch_size is None else batch_size
     require_count("batch_size", size)
     if size > len(data.train):

@@ -24,7 +24,7 @@ import numpy as np
 from genjax_models import checkpoints, processes
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
-from genjax_models.data import Dataset, evaluation_subset, examples
+from genjax_models.data import Dataset, Rows, evaluation_subset, examples
 from genjax_models.errors import ConfigError, RunError, UserError
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
@@ -63,6 +63,7 @@ from genjax_models.run_folder import (
     write_whole,
 )
 from genjax_models.spread import Spread, data_mesh, spread
+from genjax_models.streaming import Stream, stream_of
 from genjax_models.train import Train, check_training_data, next_stop, program_config
 
 
@@ -175,7 +176,7 @@ def train_run(
     started = time.perf_counter() if started is None else started
     log, live = (log, live) if processes.first() else (_say_nothing, False)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
-    x = _placed(config, examples(data, "train"), devices, shard_parameters, log)
+    x = _placed(config, data, devices, shard_parameters, log)
     if processes.several():
         existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
         run = Run(Path(folder), config, spec)
@@ -190,10 +191,10 @@ def train_run(
             raise RunError(
                 f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
             ) from None
-    with _locked_by_first(run.folder), StopSignals() as signals:
+    with _locked_by_first(run.folder), StopSignals() as signals, stream_of(config, data) as stream:
         clock = Clock(started)
         with processes.naming_the_lost(lambda: _what_survives(run)):
-            state, rows = _train_steps(run, existed, train, data, x, clock, signals, log, live)
+            state, rows = _train_steps(run, existed, train, data, x, stream, clock, signals, log, live)
             signals.at_once = True  # all steps are saved: there is nothing to finish first
             return _finish(run, state, data, rows, clock, log)
 
@@ -202,8 +203,13 @@ def _say_nothing(line: str) -> None:
     pass
 
 
-def _placed(config: Config, x: Any, devices: int | None, shard_parameters: bool, log: Log) -> Any:
-    """Training data where they are trained on: on one device, or spread over those of a mesh."""
+def _placed(config: Config, data: Dataset, devices: int | None, shard_parameters: bool, log: Log) -> Any:
+    """Training data where they are trained on: on one device, or spread over those of a mesh; None of a stream."""
+    x = examples(data, "train")
+    if isinstance(data.train, Rows):
+        if devices is not None or processes.several():
+            raise ConfigError("data in shards are streamed to one device: train without --devices, in one process.")
+        return None
     if devices is None and not processes.several():
         if shard_parameters:
             raise ConfigError("shard_parameters: there is one device to share parameters out to; give devices too.")
@@ -331,10 +337,20 @@ class Record:
 
 
 def _train_steps(
-    run: Run, existed: bool, train: Train, data: Dataset, x: Any, clock: Clock, signals, log: Log, live: bool
+    run: Run,
+    existed: bool,
+    train: Train,
+    data: Dataset,
+    x: Any,
+    stream: Stream | None,
+    clock: Clock,
+    signals,
+    log: Log,
+    live: bool,
 ):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
+    x = x if stream is None else stream.like
     x_validation = examples(data, "validation")
     if not processes.several():
         x_validation = jax.device_put(x_validation)
@@ -344,7 +360,10 @@ def _train_steps(
 
     while record.step < total:
         step = record.step
-        state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
+        if stream is None:
+            state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
+        else:
+            state, found = train.advance_over(config, state, stream.take(step), step, stream.scale)
         bounds = np.asarray(found[config.objective.metric], np.float64)  # waits for the chunk
         clock.stepped()
         record.took(bounds[: int(state.step) - step])

@@ -15,7 +15,7 @@ import numpy as np
 from genjax_models import checkpoints, processes
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
-from genjax_models.data import Dataset, Gaussians, PlantedDigits, evaluation_subset, examples
+from genjax_models.data import Dataset, Gaussians, PlantedDigits, blocks, evaluation_subset, examples
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.evaluation import (
     LogMarginal,
@@ -191,8 +191,12 @@ def mode_figures(source: DataConfig, samples: np.ndarray) -> dict:
 
 def with_neighbours(samples: np.ndarray, data: Dataset) -> np.ndarray:
     """Each sample followed by the training example that is nearest to it, [2 N, D]: copies show."""
-    rows = np.asarray(nearest(data.train.astype(np.float32), samples).row)
-    return np.stack([samples, data.train[rows]], axis=1).reshape(-1, samples.shape[1])
+    found, least = np.empty_like(samples), np.full(len(samples), np.inf)
+    for x in blocks(data.train):
+        row, distance = (np.asarray(v) for v in nearest(x.astype(np.float32), samples))
+        closer = ~(distance >= least)  # a sample that is not finite has some neighbour as well
+        found, least = np.where(closer[:, None], x[row], found), np.where(closer, distance, least)
+    return np.stack([samples, found], axis=1).reshape(-1, samples.shape[1])
 
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples", "devices"))
@@ -477,7 +481,7 @@ def _makes_x_of_codes(run: Run) -> bool:
 def _blend(data: Dataset, rows: np.ndarray) -> np.ndarray:
     assert data.train_context is not None
     assert data.test_context is not None
-    return blend(data.train, data.train_context, data.test_context[rows])
+    return blend(data.train, data.train_context[:], data.test_context[rows])
 
 
 def test_codes(run: Run, params: Params, data: Dataset) -> Tested:

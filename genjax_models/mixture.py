@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from genjax_models.config import DataConfig, as_number
+from genjax_models.data import require_in_memory
 from genjax_models.errors import DataError, require_count
 
 MOST_ITERATIONS, PATIENCE = 300, 10
@@ -124,6 +125,7 @@ class MixtureOfBernoullis:
     def __call__(self, seed: int, data_dir: str | None) -> dict[str, Any]:
         """The test NLL, its standard error over examples, and what was chosen."""
         data = self.data.load(data_dir)
+        require_in_memory(data.train, "a mixture of Bernoulli vectors")
         if data.support != "binary" or data.dynamic:
             raise DataError(
                 f"{type(self.data).__name__}: a mixture of Bernoulli vectors is of zeros and ones, and the support of "

@@ -2,14 +2,16 @@
 
 import functools
 import zlib
+from typing import Any
 
 import numpy as np
 
 from genjax_models.config import Config, DataConfig
-from genjax_models.data import Dataset, evaluation_subset, examples
+from genjax_models.data import Dataset, Rows, evaluation_subset, examples, not_a_count
 from genjax_models.errors import ConfigError, DataError, nearest
 from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
 from genjax_models.run_folder import DataSpec
+from genjax_models.streaming import require_reader
 from genjax_models.train import Train, check_training_data, make_train, program_config
 
 
@@ -45,24 +47,21 @@ def load_data(
             f"{'none that are known' if known is None else known}; give the units the data's levels, and "
             "take the data without binarization or dequantization."
         )
-    wanted = config.model.data_support
+    wanted, splits = config.model.data_support, (data.train, data.validation, data.test)
     if wanted == "unit" and data.support == "real":
-        values = np.concatenate([data.train.ravel(), data.validation.ravel(), data.test.ravel()])
+        low, high = min(x.min() for x in splits), max(x.max() for x in splits)
         raise DataError(
-            f"{type(config.data).__name__} holds values from {values.min():g} to {values.max():g}, but "
+            f"{type(config.data).__name__} holds values from {low:g} to {high:g}, but "
             f"{type(config.model).__name__} is of values in [0, 1]: scale the data to that, or use a model of real "
             "ones (VAE(likelihood=Gaussian()), or a flow without a logit)."
         )
-    splits = (data.train, data.validation, data.test)
-    if wanted == "count" and (
-        wrong := [x[(x < 0) | (x != np.rint(x))] for x in splits if ((x < 0) | (x != np.rint(x))).any()]
-    ):
+    if wanted == "count" and (wrong := [v for x in splits if (v := not_a_count(x)) is not None]):
         raise DataError(
-            f"{type(config.data).__name__} holds {wrong[0][0]:g}, but {type(config.model).__name__} is of counts 0, 1, "
+            f"{type(config.data).__name__} holds {wrong[0]:g}, but {type(config.model).__name__} is of counts 0, 1, "
             "2, ...: take data of counts, or another likelihood."
         )
     contexts = [c for c in (data.train_context, data.validation_context, data.test_context) if c is not None]
-    checksum = functools.reduce(lambda crc, x: zlib.crc32(np.ascontiguousarray(x).data, crc), (*splits, *contexts), 0)
+    checksum = functools.reduce(lambda crc, x: zlib.crc32(_content(x), crc), (*splits, *contexts), 0)
     shape = None if data.image_shape is None else tuple(data.image_shape)
     width = contexts[0].shape[1] if contexts else None
     counts = config.evaluation.validation_examples, config.evaluation.test_examples
@@ -80,6 +79,11 @@ def load_data(
     return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width)
 
 
+def _content(x: np.ndarray | Rows) -> Any:
+    """The bytes of an array; of rows on disk the hashes of their shards, so that they need not be read for it."""
+    return x.fingerprint if isinstance(x, Rows) else np.ascontiguousarray(x).data
+
+
 def prepare(
     config: Config, data_dir: str | None, read: dict[DataConfig, Dataset] | None = None
 ) -> tuple[Train, Dataset, DataSpec]:
@@ -94,6 +98,7 @@ def prepare(
     train = make_train(config)
     data, spec = load_data(config, data_dir, read)
     check_training_data(config, examples(data, "train"))
+    require_reader(data)
     _check_best_by(config, train, spec)
     if config.evaluation.distribution == "p_star":
         check_p_star(config, spec.visible, "evaluation.distribution")

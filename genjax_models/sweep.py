@@ -17,13 +17,14 @@ from jax.sharding import Mesh
 from genjax_models.axes import Axes, axes_to_json, axis, product
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
-from genjax_models.data import Dataset, examples
+from genjax_models.data import Dataset, examples, require_in_memory
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.points import Grid, expand
 from genjax_models.preparation import prepare
+from genjax_models.run_folder import DataSpec
 from genjax_models.stack import POINTS, Choice, MemoryShortage, Stack
 from genjax_models.tables import types
-from genjax_models.train import check_training_data, make_train, program_config
+from genjax_models.train import Train, check_training_data, make_train, program_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +176,7 @@ def run_sweep(
         >>> result.nll.mean(axis=-1)
     """
     read: dict[DataConfig, Dataset] = {}
-    check = (lambda c: prepare(c, data_dir, read)) if data is None else (lambda c: _check_given(c, data))
+    check = (lambda c: prepare_point(c, data_dir, read)) if data is None else (lambda c: _check_given(c, data))
     grid = Sweep(axes, seeds, block=block).expand(config, check)
     configs = [point.config for point in grid.points]
     rows: list[Any] = [None] * len(configs)
@@ -188,6 +189,15 @@ def run_sweep(
         for i, row in zip(members, found, strict=True):
             rows[i] = row
     return _collect(grid, rows, tuple(choices))
+
+
+def prepare_point(
+    config: Config, data_dir: str | None, read: dict[DataConfig, Dataset]
+) -> tuple[Train, Dataset, DataSpec]:
+    """`prepare` for a point of a sweep, whose training data are held on the devices; DataError where they cannot be."""
+    train, data, spec = prepare(config, data_dir, read)
+    require_in_memory(data.train, "a sweep")
+    return train, data, spec
 
 
 def _check_given(config: Config, data: Any) -> None:

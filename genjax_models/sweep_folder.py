@@ -23,7 +23,7 @@ from genjax_models.labels import point_label
 from genjax_models.measuring import Log
 from genjax_models.overlay import to_json
 from genjax_models.points import Point, overrides_to_json
-from genjax_models.preparation import log_kind_of_data, prepare
+from genjax_models.preparation import log_kind_of_data
 from genjax_models.run_folder import (
     CONFIG,
     RESULT,
@@ -34,7 +34,7 @@ from genjax_models.run_folder import (
     locked,
     write_whole,
 )
-from genjax_models.sweep import Sweep, group
+from genjax_models.sweep import Sweep, group, prepare_point
 from genjax_models.sweep_training import DONE, MEMBERS, PROGRESS, Member, SweepRun, figures, run_group
 from genjax_models.tables import types
 
@@ -77,7 +77,7 @@ def sweep_run(
     read: dict[DataConfig, Dataset] = {}
 
     def check(point: Config) -> None:
-        _, data, spec = prepare(point, data_dir, read)
+        _, data, spec = prepare_point(point, data_dir, read)
         prepared.setdefault((point.data, point.evaluation), (data, spec))
 
     grid = sweep.expand(config, check)

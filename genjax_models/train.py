@@ -336,13 +336,31 @@ def _init(config: Config, key: Key, data: Any) -> TrainState:
     return source.placed(init(key, params, batch))
 
 
+def batches_per_step(config: Config, visible: int) -> int:
+    """The batches that a training step takes, over all its phases."""
+    return _batches(build(config, visible)[1].phases)
+
+
+def order_bits(key: Key, epoch: Any, number: int) -> jax.Array:
+    """The integers [N] whose order is that of an epoch's examples, in a run with this key."""
+    return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, ORDER), epoch), (number,), jnp.uint32)
+
+
+def _take_step(config: Config, step: Step, state: TrainState, batch: Batch, t: jax.Array):
+    """Step t on its batch, or its batches, with new noise where the data's is dynamic."""
+    if config.data.dynamic:
+        noise = jax.random.fold_in(jax.random.fold_in(state.key, NOISE), t)
+        batch = batch._replace(x=refresh(config.data, noise, batch.x))
+    return step(state, jax.tree.map(lambda v: v.astype(jnp.result_type(float)), batch))
+
+
 def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, length: int):
     """`length` steps from step `start`, which is no part of the (perhaps batched) state.
 
     Under `vmap` a condition on a shared counter stays a condition, where one on a member's state would compute a
     permutation at every step of every member.
     """
-    source, fold = source_of(data), jax.random.fold_in
+    source = source_of(data)
     number = source.number
     _, step, _ = build(config, source.rows.x.shape[1])
     batches = _batches(step.phases)
@@ -350,8 +368,7 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
     steps_per_epoch = number // size
 
     def order_of(epoch):
-        key = fold(fold(state.key, ORDER), epoch)
-        return jnp.argsort(jax.random.bits(key, (number,), jnp.uint32)).astype(jnp.int32)
+        return jnp.argsort(order_bits(state.key, epoch, number)).astype(jnp.int32)
 
     def body(carry, t):
         state, order = carry
@@ -359,16 +376,30 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
         order = jax.lax.cond((i == 0) | (t == start), lambda: order_of(epoch), lambda: order)
         rows = jax.lax.dynamic_slice(order, (i * size,), (size,))
         batch = source.take(rows.reshape(batches, -1) if batches > 1 else rows)
-        if config.data.dynamic:
-            batch = batch._replace(x=refresh(config.data, fold(fold(state.key, NOISE), t), batch.x))
-        batch = jax.tree.map(lambda v: v.astype(jnp.result_type(float)), batch)
         with batches_placed_by(source.along_batch):
-            state, metrics = step(state, batch)
+            state, metrics = _take_step(config, step, state, batch, t)
         return (source.placed(state), order), metrics
 
     order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
     return source.placed(state), source.everywhere(metrics)
+
+
+def _advance_over(config: Config, state: TrainState, rows: Any, start: jax.Array, scale: jax.Array | None):
+    """`_advance` on the examples of its steps, leaves [length, batches * B, ...], whose values are x / scale."""
+    rows = as_batch(rows)
+    length, _, visible = rows.x.shape
+    _, step, _ = build(config, visible)
+    if (batches := _batches(step.phases)) > 1:
+        rows = jax.tree.map(lambda v: v.reshape(length, batches, -1, *v.shape[2:]), rows)
+
+    def body(state, xs):
+        t, batch = xs
+        if scale is not None:
+            batch = batch._replace(x=batch.x.astype(jnp.float32) / scale)
+        return _take_step(config, step, state, batch, t)
+
+    return jax.lax.scan(body, state, (start + jnp.arange(length, dtype=jnp.int32), rows))
 
 
 def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metrics]:
@@ -378,6 +409,7 @@ def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metri
 # The programs of one run; a sweep calls the first two inside its own, where they are traced once for all points.
 compiled_init = jax.jit(_init)
 compiled_advance = jax.jit(_advance, static_argnames="length", donate_argnums=1)
+_compiled_over = jax.jit(_advance_over, donate_argnums=1)
 _compiled_whole = jax.jit(_whole)
 
 
@@ -394,13 +426,17 @@ class Train:
 
     structure: Any
 
-    def _enter(self, config: Config, data: Any) -> Config:
+    def _program(self, config: Config) -> Config:
         config = program_config(config)
         if jax.tree.structure(config) != self.structure:
             raise ConfigError(
                 "this training function was made for a configuration of another structure (sizes, names, classes): "
                 "call make_train on the new one."
             )
+        return config
+
+    def _enter(self, config: Config, data: Any) -> Config:
+        config = self._program(config)
         check_training_data(config, data)
         return config
 
@@ -424,6 +460,17 @@ class Train:
         # A copy: it may be a part of the state, which is donated.
         start = jnp.array(start, jnp.int32, copy=True) if isinstance(start, jax.Array) else np.int32(start)
         return compiled_advance(self._enter(config, data), state, _arrays(data), start, length)
+
+    def advance_over(self, config: Config, state: TrainState, rows: Any, start: int, scale: Any = None):
+        """`advance` by the steps whose examples are given, in the order that it takes them in: data that are streamed.
+
+        Args:
+            config, state: as for `advance`; the state is donated.
+            rows: leaves [length, examples of a step, ...], on the device.
+            start: `state.step`.
+            scale: the values of x are those of `rows` over it; None where they are the same.
+        """
+        return _compiled_over(self._program(config), state, rows, np.int32(start), scale)
 
 
 def next_stop(training: Training, step: int) -> int:

@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from genjax_models import experiment
 from genjax_models.axes import Axis, product
 from genjax_models.cli import load_file, load_sweep, main, parser, split_overrides
+from genjax_models.data import Shards
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
@@ -391,6 +392,22 @@ def test_a_file_that_is_no_array(cli):
     code, _, err = cli("train", "tiny.py", "--data.path", "x.npy")
     assert code == 2
     assert "x.npy" in err
+
+
+def test_shards_of_a_source_or_of_a_configuration(cli):
+    """Written once, and never over another; a source that needs settings is told to come in a file."""
+    assert cli("shard", "tiny.py", "here/bits") == (0, "here/bits\n", "")
+    assert cli("shard", "digits", "here/digits")[:2] == (0, "here/digits\n")
+    assert [Shards(f"here/{name}").load().train.shape for name in ("bits", "digits")] == [(48, 6), (1097, 64)]
+    for words, message in (
+        (("digits", "here/bits"), "here/bits exists; nothing is written over it"),
+        (("arrays", "here/x"), "'path'; give a Python file that sets CONFIG with it"),
+        (("nothing.py", "here/x"), "nothing.py: no such file"),
+    ):
+        code, out, err = cli("shard", *words)
+        assert (code, out) == (2, "")
+        assert message in err
+    assert sorted(p.name for p in Path("here").iterdir()) == ["bits", "digits"]
 
 
 # Exit codes of runs that stop.

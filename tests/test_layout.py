@@ -15,7 +15,7 @@ LAYERS = [
     {"core", "config", "processes"},
     {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
-    {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints"},
+    {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints", "streaming"},
     {"mixture", "papers"},
     {"papers_report"},
     {"canvas_plots", "comparison_plots", "diagnostic_plots", "sound"},

@@ -101,7 +101,7 @@ def test_what_is_impossible_is_said_before_there_is_a_folder(tmp_path):
             train_run(CONFIG, tmp_path / "run", log=quiet, devices=devices, shard_parameters=shard)
     assert not (tmp_path / "run").exists()
     said = []
-    experiment._placed(CONFIG, np.zeros((2, 2)), None, False, said.append)
+    experiment._placed(CONFIG, Digits().load(), None, False, said.append)
     assert said == ["training on 1 of 8 devices; with --devices several share each batch."]
 
 

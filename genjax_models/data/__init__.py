@@ -25,6 +25,9 @@ from genjax_models.data.gaussians import Gaussians
 from genjax_models.data.mnist import MNIST
 from genjax_models.data.piano_rolls import PianoRolls
 from genjax_models.data.planted import PlantedDigits, plant
+from genjax_models.data.rows import Rows, blocks, not_a_count, require_in_memory
+from genjax_models.data.shard_index import index_shards
+from genjax_models.data.shards import Shards, shard, write_shards
 from genjax_models.data.solids import Solids
 from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
@@ -42,6 +45,7 @@ SOURCES: dict[str, type] = {
     "piano_rolls": PianoRolls,
     "speech": Speech,
     "arrays": Arrays,
+    "shards": Shards,
 }
 
 __all__ = [
@@ -60,17 +64,25 @@ __all__ = [
     "Labels",
     "PianoRolls",
     "PlantedDigits",
+    "Rows",
+    "Shards",
     "Solids",
     "Speech",
     "Support",
     "binarize",
+    "blocks",
     "check",
     "data_folder",
     "dequantize",
     "evaluation_subset",
     "examples",
     "fetch",
+    "index_shards",
+    "not_a_count",
     "plant",
     "refresh",
+    "require_in_memory",
     "require_labels",
+    "shard",
+    "write_shards",
 ]

@@ -43,7 +43,8 @@ class Dataset(NamedTuple):
     (H, W) or (H, W, C) with product D, or None for rows that are no images. `levels` is the number L of grey levels
     k / (L - 1) that the source has, None where it has none or they are not known; under `dequantization` the values
     are (k + u) / L, but for a `train` that is "dynamic" and still holds the levels. A model that is given more than x
-    finds it in the contexts, [N, C] for each split.
+    finds it in the contexts, [N, C] for each split. Of data in shards on disk `train` and its contexts are `Rows`, of
+    which those that are asked for are read.
     """
 
     train: np.ndarray

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.core import Batch, LikelihoodModel, Params, as_batch
+from genjax_models.data import Rows
 from genjax_models.errors import DataError, ModelError, require_count
 from genjax_models.evaluation.blocks import compiled, in_blocks
 
@@ -49,7 +50,7 @@ def squared_error(model: LikelihoodModel, params: Params, batch: Batch, *, block
     return _run_errors(model, block, params, as_batch(batch))
 
 
-def blend(x: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
+def blend(x: np.ndarray | Rows, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The linear blend of the two examples whose codes are nearest, weighted towards the nearer one: [M, D].
 
     Args:
@@ -59,7 +60,8 @@ def blend(x: np.ndarray, codes: np.ndarray, at: np.ndarray) -> np.ndarray:
     Raises:
         DataError: fewer than two examples, or codes of different widths.
     """
-    x, codes, at = (np.asarray(v, np.float32) for v in (x, codes, at))
+    codes, at = (np.asarray(v, np.float32) for v in (codes, at))
+    x = x if isinstance(x, Rows) else np.asarray(x, np.float32)  # on disk the two that are nearest are read
     if len(x) < 2 or len(x) != len(codes) or codes.shape[1:] != at.shape[1:] or at.ndim != 2:
         raise DataError(
             f"blend: got examples {x.shape} with codes {codes.shape} for codes {at.shape}; expected [N, D] with [N, C] "

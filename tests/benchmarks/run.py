@@ -30,6 +30,7 @@ BENCHMARKS = (
     "evaluation_torch",
     "sweep_points",
     "sweep_accelerator",
+    "streaming",
 )
 
 
