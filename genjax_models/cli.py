@@ -7,9 +7,10 @@ import os
 import runpy
 import sys
 import time
+import traceback
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 STARTED = time.perf_counter()  # before jax is imported: what the user waits for
 
@@ -950,7 +951,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
 
     from genjax_models.experiment import Interrupted, NonFinite
-    from genjax_models.processes import Lost
+    from genjax_models.processes import Lost, several
 
     try:
         if arguments.command == "train":
@@ -984,8 +985,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 75
     except Lost as error:
         _say(f"stopped: {error}")
-        sys.stderr.flush()
-        os._exit(5)  # the usual way out waits for the others
+        _leave_others(5)
     except KeyboardInterrupt:
         _say(
             "interrupted; what was saved stays. `train`, `sweep` and `reproduce` go on from there, other commands "
@@ -994,4 +994,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 75
     except OSError as error:
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
+        if several():
+            _leave_others(2)
         return 2
+    except Exception:
+        if several():
+            traceback.print_exc()
+            _leave_others(1)
+        raise
+
+
+def _leave_others(code: int) -> NoReturn:
+    """End this process of several at once; the usual way out waits for those that wait for this one."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from genjax_models import checkpoints, processes
 from genjax_models.config import Config, Distribution, validate
@@ -64,7 +65,7 @@ from genjax_models.run_folder import (
 )
 from genjax_models.spread import Spread, data_mesh, spread
 from genjax_models.streaming import Stream, stream_of
-from genjax_models.train import Train, check_training_data, next_stop, program_config
+from genjax_models.train import Train, next_stop, program_config, require_shares
 
 
 class Interrupted(Exception):
@@ -176,7 +177,8 @@ def train_run(
     started = time.perf_counter() if started is None else started
     log, live = (log, live) if processes.first() else (_say_nothing, False)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
-    x = _placed(config, data, devices, shard_parameters, log)
+    mesh = _mesh(config, devices, shard_parameters, log)
+    x = None if isinstance(data.train, Rows) else _placed(config, data, mesh, shard_parameters)
     if processes.several():
         existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
         run = Run(Path(folder), config, spec)
@@ -191,7 +193,8 @@ def train_run(
             raise RunError(
                 f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
             ) from None
-    with _locked_by_first(run.folder), StopSignals() as signals, stream_of(config, data) as stream:
+    streaming = stream_of(config, data, mesh, shard_parameters)
+    with _locked_by_first(run.folder), StopSignals() as signals, streaming as stream:
         clock = Clock(started)
         with processes.naming_the_lost(lambda: _what_survives(run)):
             state, rows = _train_steps(run, existed, train, data, x, stream, clock, signals, log, live)
@@ -203,27 +206,27 @@ def _say_nothing(line: str) -> None:
     pass
 
 
-def _placed(config: Config, data: Dataset, devices: int | None, shard_parameters: bool, log: Log) -> Any:
-    """Training data where they are trained on: on one device, or spread over those of a mesh; None of a stream."""
-    x = examples(data, "train")
-    if isinstance(data.train, Rows):
-        if devices is not None or processes.several():
-            raise ConfigError("data in shards are streamed to one device: train without --devices, in one process.")
-        return None
+def _mesh(config: Config, devices: int | None, shard_parameters: bool, log: Log) -> Mesh | None:
+    """The devices that share each batch; None for one alone."""
     if devices is None and not processes.several():
         if shard_parameters:
             raise ConfigError("shard_parameters: there is one device to share parameters out to; give devices too.")
         if len(jax.devices()) > 1:
             log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
-        return jax.device_put(x)
+        return None
     mesh = data_mesh(devices)
     if processes.several() and mesh.size != len(jax.devices()):
         raise ConfigError(f"devices: got {devices}, but {processes.count()} processes train with all of theirs.")
-    found = spread(x, mesh, shard_parameters=shard_parameters)
-    check_training_data(config, found)
+    require_shares(config, mesh)
     shares = f"each batch of {config.training.batch_size} is shared by {mesh.size} devices"
     log(shares + (f" of {processes.count()} processes." if processes.several() else "."))
-    return found
+    return mesh
+
+
+def _placed(config: Config, data: Dataset, mesh: Mesh | None, shard_parameters: bool) -> Any:
+    """Training data in memory, where they are trained on."""
+    x = examples(data, "train")
+    return jax.device_put(x) if mesh is None else spread(x, mesh, shard_parameters=shard_parameters)
 
 
 @contextlib.contextmanager

@@ -127,8 +127,8 @@ def count() -> int:
 
 
 def several() -> bool:
-    """Whether the run has more processes than this one."""
-    return jax.process_count() > 1
+    """Whether the run has more processes than this one; alone, no device is asked for."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def _said(text: str) -> list[str]:

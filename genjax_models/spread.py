@@ -145,6 +145,30 @@ def data_mesh(devices: int | Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(chosen), (DATA,))
 
 
+def own_share(mesh: Mesh, size: int) -> slice:
+    """The part of a batch of `size` that the devices of this process hold."""
+    held = NamedSharding(mesh, PartitionSpec(DATA)).addressable_devices_indices_map((size,))
+    parts = [index[0].indices(size) for index in held.values() if index is not None]
+    return slice(min(start for start, _, _ in parts), max(stop for _, stop, _ in parts))
+
+
+def spread_steps(own: Any, mesh: Mesh, shape: tuple[int, ...], *, shard_parameters: bool = False) -> Spread:
+    """Batches of many steps on the devices of a mesh, each batch spread over them, for `Train.advance_over`.
+
+    Args:
+        own: what this process holds of them, leaves [length, b, ...] or [length, batches, b, ...], `own_share` of each.
+        mesh, shard_parameters: as for `spread`.
+        shape: of a step's examples in all processes, [B] or [batches, B].
+    """
+    along = NamedSharding(mesh, PartitionSpec(*[None] * len(shape), DATA))
+
+    def place(v):
+        whole = (v.shape[0], *shape, *v.shape[1 + len(shape) :])
+        return jax.make_array_from_process_local_data(along, v, whole)
+
+    return Spread(jax.tree.map(place, as_batch(own)), shape[-1], mesh, shard_parameters)
+
+
 def spread(data: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Spread:
     """Examples on the devices of a mesh, an equal share on each, for `make_train`'s functions.
 

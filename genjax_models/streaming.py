@@ -6,6 +6,7 @@ up reading where it stood, and a checkpoint holds nothing of the reader.
 
 import contextlib
 import importlib.util
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +14,13 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from genjax_models.config import Config
 from genjax_models.core import as_batch
 from genjax_models.data import Dataset, Rows, examples
 from genjax_models.errors import DataError
+from genjax_models.spread import own_share, spread, spread_steps
 from genjax_models.train import batches_per_step, next_stop, order_bits
 
 THREADS = 8  # that read at once; a disk serves several faster than one after another
@@ -58,30 +61,34 @@ class Orders:
 def _host() -> Any:
     """The host's processor as a device, or the first device where JAX was told to have no other."""
     try:
-        return jax.devices("cpu")[0]
+        return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
-        return jax.devices()[0]
+        return jax.local_devices()[0]
 
 
 class Pieces:
-    """The examples of a run's steps, some steps at a time: a source of random access, which grain's threads read."""
+    """The examples of a run's steps, some steps at a time: a source of random access, which grain's threads read.
 
-    def __init__(self, rows: Any, orders: Orders, size: int, bounds: list[tuple[int, int]]):
-        self.rows, self.orders, self.size, self.bounds = rows, orders, size, bounds
-        self.steps_per_epoch = orders.number // size
+    A step has the shape [B], or [batches, B], of which this process reads the part `own` of the last axis.
+    """
+
+    def __init__(self, rows: Any, orders: Orders, shape: tuple[int, ...], own: slice, bounds: list[tuple[int, int]]):
+        self.rows, self.orders, self.shape, self.own, self.bounds = rows, orders, shape, own, bounds
+        self.size = math.prod(shape)
+        self.steps_per_epoch = orders.number // self.size
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def __getitem__(self, index: int) -> Any:
-        """Of a few steps, leaves [steps, size, ...]."""
+        """Of a few steps, leaves [steps, *shape, ...]."""
         start, stop = self.bounds[index]
         places = []
         for step in range(start, stop):
             epoch, i = divmod(step, self.steps_per_epoch)
-            places.append(self.orders(epoch)[i * self.size : (i + 1) * self.size])
-        where, steps = np.concatenate(places), stop - start
-        return jax.tree.map(lambda v: v.read(where).reshape(steps, self.size, -1), self.rows)
+            places.append(self.orders(epoch)[i * self.size : (i + 1) * self.size].reshape(self.shape)[..., self.own])
+        where = np.stack(places)
+        return jax.tree.map(lambda v: v.read(where.ravel()).reshape(*where.shape, -1), self.rows)
 
 
 class Stream:
@@ -92,15 +99,20 @@ class Stream:
     Args:
         config: the run's configuration.
         data: its data, of which the training split is `Rows`.
+        mesh: devices that share each batch, as of `data_mesh`, each process reading what its own devices hold; None
+            for one device.
+        shard_parameters: as for `spread`.
     """
 
-    def __init__(self, config: Config, data: Dataset):
-        self.training = config.training
+    def __init__(self, config: Config, data: Dataset, mesh: Mesh | None = None, shard_parameters: bool = False):
+        self.training, self.mesh, self.shard_parameters = config.training, mesh, shard_parameters
         self.rows = as_batch(examples(data, "train"))
         self.scale = cast(Rows, data.train).scale
-        self.size = config.training.batch_size * batches_per_step(config, self.rows.x.shape[1])
+        batches, size = batches_per_step(config, self.rows.x.shape[1]), config.training.batch_size
+        self.shape = (size,) if batches == 1 else (batches, size)
+        self.own = slice(0, size) if mesh is None else own_share(mesh, size)
         width = sum(v.shards[0][0].nbytes for v in jax.tree.leaves(self.rows))
-        self.steps_of_piece = max(1, PIECE // (self.size * width))
+        self.steps_of_piece = max(1, PIECE // (math.prod(self.shape) * width))
         self.orders = Orders(config.seed, len(self.rows.x))
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="stream")
         self.expected: int | None = None  # the step that the next chunk starts at
@@ -109,11 +121,13 @@ class Stream:
 
     @property
     def like(self) -> Any:
-        """Zeros in the shape of a step's examples: what parameters are made for."""
-        return jax.tree.map(lambda v: np.zeros((self.size, *v.shape[1:]), np.float32), self.rows)
+        """Zeros in the shape of a step's examples, where they are trained on: what parameters are made for."""
+        size = math.prod(self.shape)
+        zeros = jax.tree.map(lambda v: np.zeros((size, *v.shape[1:]), np.float32), self.rows)
+        return zeros if self.mesh is None else spread(zeros, self.mesh, shard_parameters=self.shard_parameters)
 
     def take(self, step: int) -> Any:
-        """The examples of the steps from `step` to the next stop, on the device, leaves [steps, size, ...].
+        """The examples of the steps from `step` to the next stop, on the devices, for `Train.advance_over`.
 
         Raises:
             OSError: a disk that fails.
@@ -147,7 +161,7 @@ class Stream:
             pieces = self._pieces(start)
             bounds += pieces
             most, start = max(most, len(pieces)), pieces[-1][1]
-        pieces_of_all = grain.MapDataset.source(Pieces(self.rows, self.orders, self.size, bounds))
+        pieces_of_all = grain.MapDataset.source(Pieces(self.rows, self.orders, self.shape, self.own, bounds))
         options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=max(most, THREADS))
         self.reader = iter(pieces_of_all.to_iter_dataset(options))
         self.next = self._read(step)
@@ -157,18 +171,23 @@ class Stream:
 
         def chunk():
             pieces = [next(reader) for _ in range(number)]
-            return jax.device_put(jax.tree.map(lambda *v: v[0] if number == 1 else np.concatenate(v), *pieces))
+            whole = jax.tree.map(lambda *v: v[0] if number == 1 else np.concatenate(v), *pieces)
+            if self.mesh is None:
+                return jax.device_put(whole)
+            return spread_steps(whole, self.mesh, self.shape, shard_parameters=self.shard_parameters)
 
         return self.executor.submit(chunk)
 
 
 @contextlib.contextmanager
-def stream_of(config: Config, data: Dataset) -> Iterator[Stream | None]:
+def stream_of(
+    config: Config, data: Dataset, mesh: Mesh | None = None, shard_parameters: bool = False
+) -> Iterator[Stream | None]:
     """The stream of a run's training data, closed at the end; None where they are in memory."""
     if not isinstance(data.train, Rows):
         yield None
         return
-    stream = Stream(config, data)
+    stream = Stream(config, data, mesh, shard_parameters)
     try:
         yield stream
     finally:

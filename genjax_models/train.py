@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from genjax_models.config import Config, Evaluation, Training, canonical, validate
 from genjax_models.core import (
@@ -320,10 +321,16 @@ def check_training_data(config: Config, data: Any) -> None:
             f"training.batch_size: got {size}{taken}, but the training data has {source.number} examples; give a "
             "smaller batch."
         )
-    if size % source.devices:
+    if isinstance(source, Spread):
+        require_shares(config, source.mesh)
+
+
+def require_shares(config: Config, mesh: Mesh) -> None:
+    """Raise ConfigError unless the devices of a mesh can share each batch equally."""
+    if config.training.batch_size % mesh.size:
         raise ConfigError(
-            f"training.batch_size: got {size}, which {source.devices} devices cannot share equally; give a multiple of "
-            "their number, or fewer devices."
+            f"training.batch_size: got {config.training.batch_size}, which {mesh.size} devices cannot share equally; "
+            "give a multiple of their number, or fewer devices."
         )
 
 
@@ -386,20 +393,21 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
 
 
 def _advance_over(config: Config, state: TrainState, rows: Any, start: jax.Array, scale: jax.Array | None):
-    """`_advance` on the examples of its steps, leaves [length, batches * B, ...], whose values are x / scale."""
-    rows = as_batch(rows)
-    length, _, visible = rows.x.shape
+    """`_advance` on its steps' batches, leaves [length, B, ...] or [length, batches, B, ...], of values x / scale."""
+    source = source_of(rows)
+    length, *_, visible = source.rows.x.shape
     _, step, _ = build(config, visible)
-    if (batches := _batches(step.phases)) > 1:
-        rows = jax.tree.map(lambda v: v.reshape(length, batches, -1, *v.shape[2:]), rows)
 
     def body(state, xs):
         t, batch = xs
         if scale is not None:
             batch = batch._replace(x=batch.x.astype(jnp.float32) / scale)
-        return _take_step(config, step, state, batch, t)
+        with batches_placed_by(source.along_batch):
+            state, metrics = _take_step(config, step, state, batch, t)
+        return source.placed(state), metrics
 
-    return jax.lax.scan(body, state, (start + jnp.arange(length, dtype=jnp.int32), rows))
+    state, metrics = jax.lax.scan(body, state, (start + jnp.arange(length, dtype=jnp.int32), source.rows))
+    return source.placed(state), source.everywhere(metrics)
 
 
 def _whole(config: Config, key: Key, data: jax.Array) -> tuple[TrainState, Metrics]:
@@ -466,7 +474,8 @@ class Train:
 
         Args:
             config, state: as for `advance`; the state is donated.
-            rows: leaves [length, examples of a step, ...], on the device.
+            rows: a step's batch, or its batches, on the device: leaves [length, B, ...] or [length, batches, B, ...];
+                or of `spread_steps`.
             start: `state.step`.
             scale: the values of x are those of `rows` over it; None where they are the same.
         """

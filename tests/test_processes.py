@@ -14,7 +14,7 @@ import pytest
 
 from genjax_models import experiment, plots, processes
 from genjax_models.config import Config, Evaluation, Training
-from genjax_models.data import Digits
+from genjax_models.data import Digits, shard
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.experiment import train_run
 from genjax_models.models import VAE
@@ -96,12 +96,12 @@ def test_a_run_goes_on_with_other_devices(tmp_path, undrawn, monkeypatch):
 
 
 def test_what_is_impossible_is_said_before_there_is_a_folder(tmp_path):
-    for devices, shard, words in ((3, False, "which 3 devices cannot share"), (None, True, "give devices too")):
+    for devices, sharded, words in ((3, False, "which 3 devices cannot share"), (None, True, "give devices too")):
         with pytest.raises(ConfigError, match=words):
-            train_run(CONFIG, tmp_path / "run", log=quiet, devices=devices, shard_parameters=shard)
+            train_run(CONFIG, tmp_path / "run", log=quiet, devices=devices, shard_parameters=sharded)
     assert not (tmp_path / "run").exists()
     said = []
-    experiment._placed(CONFIG, Digits().load(), None, False, said.append)
+    assert experiment._mesh(CONFIG, None, False, said.append) is None
     assert said == ["training on 1 of 8 devices; with --devices several share each batch."]
 
 
@@ -246,12 +246,17 @@ def test_one_of_two_processes_is_killed_and_the_run_goes_on(tmp_path, undrawn):
 
 @pytest.mark.slow
 def test_four_processes_train_as_one(tmp_path, undrawn):
-    (tmp_path / "config.py").write_text(SOURCE)
+    """Each reads its part of every batch from shards on disk."""
+    shard(Digits(binarization="none"), tmp_path / "shards")
+    source = SOURCE.replace("import Digits", "import Shards").replace(
+        "Digits(", f"Shards({str(tmp_path / 'shards')!r}, "
+    )
+    (tmp_path / "config.py").write_text(source)
     said = ended(start(tmp_path / "run", 4, "--shard-parameters"), 400)
     assert [code for _, code in said] == [0, 0, 0, 0], said
     assert "each batch of 16 is shared by 4 devices of 4 processes." in said[0][0]
     assert "shared by" not in said[1][0]
-    exec(SOURCE, space := {})
+    exec(source, space := {})
     train_run(space["CONFIG"], tmp_path / "one", log=quiet)
     np.testing.assert_allclose(curve(tmp_path / "run"), curve(tmp_path / "one"), rtol=1e-4)
 

@@ -29,6 +29,7 @@ from genjax_models.objectives import ELBO, from_loss
 from genjax_models.optimizers import Adam
 from genjax_models.overlay import overlay
 from genjax_models.run_folder import open_run
+from genjax_models.spread import data_mesh
 from genjax_models.streaming import Stream
 from genjax_models.sweep import Sweep, run_sweep
 from genjax_models.sweep_folder import sweep_run
@@ -155,6 +156,27 @@ def test_phases_take_their_batches_with_their_contexts(tmp_path):
     stream.close()
     for a, b in zip(jax.tree.leaves(held.params), jax.tree.leaves(streamed.params), strict=True):
         assert np.array_equal(a, b)
+
+
+def test_devices_share_streamed_batches(tmp_path):
+    """Each has its part of every batch, and the steps are those of one device, to round-off."""
+    x = np.random.RandomState(1).standard_normal((40, 4)).astype(np.float32)
+    training = Training(num_steps=4, batch_size=4, evaluate_every=100, chunk=4)
+    folder = write_shards(tmp_path / "x", x, x, x, contexts=(x[:, :2], x[:, :2], x[:, :2]), shard_bytes=7 * 16)
+    settings = dataclasses.replace(
+        STREAMED, objective=TwoPhases(), training=training, data=Shards(str(folder)), optimizer=Adam(1e-2)
+    )
+    train, data, found = make_train(settings), settings.data.load(), []
+    for mesh in (None, data_mesh(2)):
+        stream = Stream(settings, data, mesh)
+        state = train.init(settings, jax.random.key(settings.seed), stream.like)
+        chunk = stream.take(0)
+        found.append(train.advance_over(settings, state, chunk, 0, stream.scale))
+        stream.close()
+    assert {v.addressable_shards[1].data.shape[:3] for v in jax.tree.leaves(chunk.rows)} == {(4, 3, 2)}
+    leaves = ((*jax.tree.leaves(state.params), *jax.tree.leaves(metrics)) for state, metrics in found)
+    for a, b in zip(*leaves, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_read_depends_on_the_step_alone(data_dir):
