@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, config, field
+from genjax_models.config import ScheduleConfig, as_number, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.common import (
+    Chunked,
     ParticleConfig,
     PathLoss,
     log_joint,
@@ -28,7 +29,7 @@ BOTH_KINDS = "free_bits and free_bits_by_dimension are both given, expected one 
 
 
 @dataclasses.dataclass(frozen=True)
-class ELBOLoss:
+class ELBOLoss(Chunked):
     """`Objective.loss` of `elbo`."""
 
     model: LatentVariableModel
@@ -47,14 +48,16 @@ class ELBOLoss:
     def __call__(self, trainable, state, key, batch, step):
         beta = value_at(self.beta, step)
         params, batch = trainable.model, as_batch(batch)
-        if self.closed_form and self.model.propose_with_kl is not None:
+        if self.closed_form and self.model.propose_with_kl is not None and self.chunk is None:
             z, terms = propose_with_kl(self.model, params, key, batch, self.num_particles)
             log_p = log_joint(self.model, params, z, batch)
         else:
-            log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles)
+            log_p, log_q = moving_particles(self.model, params, key, batch, self.num_particles, self.chunk)
             if self.closed_form:
-                assert self.model.kl is not None
-                terms = jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context)
+                # As the terms of `propose_with_kl`.
+                closed = self.model.kl_by_dimension or self.model.kl
+                assert closed is not None
+                terms = jax.vmap(functools.partial(closed, params))(batch.x, batch.context)
             else:
                 terms = tuple(jnp.mean(q - p, axis=1) for q, p in zip(log_q, log_p.prior, strict=True))
         kl = total([jnp.sum(v, axis=tuple(range(1, v.ndim))) for v in terms])
@@ -151,7 +154,7 @@ def iwae(model: LatentVariableModel, num_particles: int = 50) -> Objective:
 
 
 @config
-class ELBO(ObjectiveConfig):
+class ELBO(ParticleConfig):
     """Evidence lower bound by reparameterized samples; the KL in closed form where it exists."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -174,8 +177,8 @@ class ELBO(ObjectiveConfig):
             return [BOTH_KINDS]
         return []
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         free = build_value(self.free_bits), build_value(self.free_bits_by_dimension)
         return elbo(model, self.num_particles, build_value(self.beta), self.kl, *free)
 

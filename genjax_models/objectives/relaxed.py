@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, config, field
+from genjax_models.config import ScheduleConfig, as_number, config, field
 from genjax_models.core import (
     Batch,
     Context,
@@ -27,7 +27,7 @@ from genjax_models.core import (
 from genjax_models.distributions import Bernoulli, BinaryConcrete
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.binary import require_factorial_posterior
-from genjax_models.objectives.common import fixed_particles, loss_of, owns_nothing
+from genjax_models.objectives.common import Chunked, ParticleConfig, fixed_particles, in_chunks, loss_of, owns_nothing
 from genjax_models.objectives.particles import log_mean_exp
 from genjax_models.optimizers import Schedule, build_value, value_at
 
@@ -59,13 +59,16 @@ def draw_by_layer(
     return jax.tree.unflatten(structure, z), jax.tree.unflatten(structure, logits)
 
 
-def _of_particles(function: Callable, key: Key, batch: Batch, num_particles: int) -> jax.Array:
+def _of_particles(function: Callable, key: Key, batch: Batch, num_particles: int, chunk: int | None) -> jax.Array:
     """function(key, x, c), a scalar, of K particles of every example: [B, K]."""
     size = batch.x.shape[0]
-    # One axis for both, as in `log_joint` of `common`.
-    rows = jax.tree.map(lambda v: jnp.repeat(v, num_particles, axis=0), batch)
-    keys = jax.random.split(key, size * num_particles)
-    return jax.vmap(function)(keys, rows.x, rows.context).reshape(size, num_particles)
+
+    def of(keys):
+        # One axis for both, as in `log_joint` of `common`.
+        rows = jax.tree.map(lambda v: jnp.repeat(v, keys.shape[1], axis=0), batch)
+        return jax.vmap(function)(keys.ravel(), rows.x, rows.context).reshape(keys.shape)
+
+    return in_chunks(of, jax.random.split(key, size * num_particles).reshape(size, num_particles), chunk)
 
 
 def relaxed_log_weight(
@@ -97,7 +100,7 @@ def relaxed_log_weight(
 
 
 @dataclasses.dataclass(frozen=True)
-class ConcreteLoss:
+class ConcreteLoss(Chunked):
     """`Objective.loss` of `concrete`."""
 
     model: LatentVariableModel
@@ -115,9 +118,9 @@ class ConcreteLoss:
             noise = logistic_noise(self.model, params, key, x, c)
             return relaxed_log_weight(self.model, params, noise, x, c, *temperatures)
 
-        log_w = _of_particles(particle, soft, batch, self.num_particles)
+        log_w = _of_particles(particle, soft, batch, self.num_particles, self.chunk)
         relaxed = jnp.mean(jax.vmap(log_mean_exp)(log_w))
-        log_p, log_q = fixed_particles(self.model, held, held, hard, batch, self.num_particles)
+        log_p, log_q = fixed_particles(self.model, held, held, hard, batch, self.num_particles, self.chunk)
         bound = jnp.mean(jax.vmap(log_mean_exp)(log_p - log_q))
         return loss_of(bound, relaxed), (state, {"bound": bound, "relaxed_bound": relaxed})
 
@@ -169,15 +172,15 @@ def concrete(
             "Use straight_through or reweighted_wake_sleep, or a model with factorial layers in p."
         )
     require_count("concrete: num_particles", num_particles)
-    temperatures = {
-        name: value if callable(value) else as_number(f"concrete: {name}", value, gt=0)
+    temperatures = (
+        value if callable(value) else as_number(f"concrete: {name}", value, gt=0)
         for name, value in (("temperature", temperature), ("prior_temperature", prior_temperature))
-    }
-    return Objective(owns_nothing, ConcreteLoss(model, num_particles, **temperatures))
+    )
+    return Objective(owns_nothing, ConcreteLoss(model, num_particles, *temperatures))
 
 
 @dataclasses.dataclass(frozen=True)
-class StraightThroughLoss:
+class StraightThroughLoss(Chunked):
     """`Objective.loss` of `straight_through`."""
 
     model: LatentVariableModel
@@ -201,7 +204,7 @@ class StraightThroughLoss:
             log_q = jax.tree.map(lambda phi, s: jnp.sum(Bernoulli(phi).log_prob(s)), logits, z)
             return total(self.model.log_joint(params, z, x, c)) - total(log_q)
 
-        bound = jnp.mean(_of_particles(particle, key, batch, self.num_particles))
+        bound = jnp.mean(_of_particles(particle, key, batch, self.num_particles, self.chunk))
         return loss_of(bound, bound), (state, {"bound": bound})
 
 
@@ -241,7 +244,7 @@ def straight_through(model: LatentVariableModel, num_particles: int = 1, slope: 
 
 
 @config
-class Concrete(ObjectiveConfig):
+class Concrete(ParticleConfig):
     """Concrete relaxation: the gradient of a relaxed model's bound; the binary model's bound is reported."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -263,13 +266,13 @@ class Concrete(ObjectiveConfig):
                 problems.append(f"{name}: its schedule reaches {low:g}, expected values more than 0.")
         return problems
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return concrete(model, self.num_particles, build_value(self.temperature), build_value(self.prior_temperature))
 
 
 @config
-class StraightThrough(ObjectiveConfig):
+class StraightThrough(ParticleConfig):
     """Straight-through estimator: hard samples, differentiated as if they were their probabilities; biased for q."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -278,6 +281,6 @@ class StraightThrough(ObjectiveConfig):
     num_particles: int = field(default=1, ge=1, help="samples of q an example, averaged")
     slope: Slope = field(default="sigmoid", help="how a unit moves with its logit, backward")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return straight_through(model, self.num_particles, self.slope)

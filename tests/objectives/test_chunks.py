@@ -14,18 +14,23 @@ from genjax_models.objectives import (
     IWAE,
     VIMCO,
     chunk_particles,
+    concrete,
     dreg,
     elbo,
     iwae,
+    nvil,
     partially_importance_weighted,
     reinforce,
     reweighted_wake_sleep,
     sticking_the_landing,
+    straight_through,
     vimco,
 )
 
 KEY = jax.random.key(4)
 OF_REALS = {
+    "elbo": lambda model: elbo(model, 7, kl="monte_carlo"),
+    "elbo, closed form": lambda model: elbo(model, 7, free_bits_by_dimension=0.1),
     "iwae": lambda model: iwae(model, 7),
     "dreg": lambda model: dreg(model, 7),
     "dreg, jackknife": lambda model: dreg(model, 7, "jackknife"),
@@ -37,6 +42,8 @@ OF_REALS = {
 OF_BITS = {
     "vimco": lambda model: vimco(model, 7),
     "reweighted_wake_sleep": lambda model: reweighted_wake_sleep(model, 7),
+    "concrete": lambda model: concrete(model, 7),
+    "straight_through": lambda model: straight_through(model, 7),
     "reinforce": lambda model: reinforce(model, 7, "leave_one_out"),
 }
 
@@ -87,8 +94,8 @@ def test_memory_is_flat_in_the_number_of_particles(build):
 
 def test_what_has_no_chunks_is_refused():
     model = vae(3)
-    with pytest.raises(ConfigError, match="particle_chunk: got 2, but the particles of ELBOLoss are computed together"):
-        chunk_particles(elbo(model), 2)
+    with pytest.raises(ConfigError, match="particle_chunk: got 2, but the particles of NVILLoss are computed together"):
+        chunk_particles(nvil(net((2,), 3).model), 2)
     with pytest.raises(ConfigError, match="particle_chunk: got 0"):
         chunk_particles(iwae(model), 0)
     assert chunk_particles(elbo(model), None) == elbo(model)
