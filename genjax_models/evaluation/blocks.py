@@ -32,16 +32,15 @@ def require_sizes(name: str, **sizes: int) -> None:
 def devices_for(*trees: Any) -> int:
     """The number of devices that examples can be shared out to: all of this process's, or one.
 
-    One within somebody's trace, whose mesh is another; where arrays were put on some of the devices by the caller; and
-    with several processes, each of which has all the examples.
+    One within somebody's trace, whose mesh is another, and where arrays were put on other devices by the caller.
     """
-    devices = jax.devices()
+    devices = jax.local_devices()
     for leaf in jax.tree.leaves(trees):
         if isinstance(leaf, jax.core.Tracer):
             return 1
         if isinstance(leaf, jax.Array) and leaf.committed and leaf.sharding.device_set != set(devices):
             return 1
-    return len(devices) if jax.process_count() == 1 else 1
+    return len(devices)
 
 
 def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: int = 1) -> Any:
@@ -66,7 +65,7 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
         return jax.lax.map(of_block, indices)
 
     if spread:
-        mesh, split = Mesh(np.array(jax.devices()[:devices]), ("examples",)), PartitionSpec("examples")
+        mesh, split = Mesh(np.array(jax.local_devices()[:devices]), ("examples",)), PartitionSpec("examples")
         of_device = jax.shard_map(of_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     # The last block is filled up with the last example.
     indices = jnp.minimum(jnp.arange(blocks * block), number - 1).reshape(blocks, block)
