@@ -339,6 +339,17 @@ class Training:
     nonfinite: Literal["skip", "stop"] = field(
         default="stop", help="a step whose loss or gradient is not finite: skip that batch, or stop the run"
     )
+    accumulate: int = field(
+        default=1,
+        ge=1,
+        help="equal parts of a batch, whose gradients are averaged before the update: the memory is that of one part",
+    )
+
+    def check(self) -> list[str]:
+        if self.batch_size % self.accumulate:
+            uneven = f"accumulate: got {self.accumulate}, which does not divide the batch of {self.batch_size}"
+            return [f"{uneven}; give one that does."]
+        return []
 
 
 Distribution = Literal["p", "p_star"]

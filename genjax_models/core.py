@@ -180,6 +180,16 @@ class Objective(NamedTuple):
         ..., tuple[Scalar, tuple[Any, Metrics]]
     ]  # (trainable, state, key, batch, step) -> (loss, (state, m))
 
+    @property
+    def draws_by_row(self) -> bool:
+        """Whether the loss says that it draws by rows, as `objectives.parts` has it, and not by its key alone."""
+        return getattr(self.loss, "draws_by_row", False)
+
+    @property
+    def needs_whole_batch(self) -> str | None:
+        """Why the loss says that it is no mean over the examples of a batch, of which parts may be taken; else None."""
+        return getattr(self.loss, "needs_whole_batch", None)
+
 
 class Phase(NamedTuple):
     """A part of a training step: one objective's gradient, followed on one parameter group.

@@ -294,6 +294,33 @@ def test_a_vmapped_sweep_equals_separate_runs(objective):
     assert worst(first, second) > 1e-2
 
 
+def test_a_sweep_in_parts_equals_one_in_whole_batches():
+    """Batches of five in five parts draw what they draw whole, and are trained on alike, also under `vmap`."""
+    whole = overlay(CONFIG, {"training.average": None, "training.num_steps": 10})
+    keys, data = jax.random.split(KEY, 2), jnp.asarray(BITS)
+
+    def run(settings):
+        train = make_train(settings)
+        state, metrics = jax.vmap(lambda key: train(settings, key, data))(keys)
+        return state.params, metrics
+
+    parts = run(overlay(whole, {"training.accumulate": "5"}))
+    assert worst(parts, run(whole)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.accumulate": 2}, r"training: accumulate: got 2, which does not divide the batch of 5"),
+        ({"training.accumulate": 5, "objective.free_bits": 0.1}, r"training\.accumulate: got 5, but elbo's free bits"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused_before_anything_is_traced(change, message, traces):
+    with pytest.raises(ConfigError, match=message):
+        make_train(overlay(CONFIG, change))
+    assert traces == []
+
+
 def test_a_sweep_over_keys_alone_and_a_chunked_sweep():
     """One configuration with many keys; and a sweep advanced in chunks is the sweep in one call."""
     keys = jax.random.split(KEY, 2)

@@ -21,6 +21,7 @@ from genjax_models.objectives.common import (
     require_reparameterized,
 )
 from genjax_models.objectives.particles import importance_weighted_bound
+from genjax_models.objectives.parts import ByRow
 from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 KL = Literal["auto", "closed_form", "monte_carlo"]
@@ -28,7 +29,7 @@ BOTH_KINDS = "free_bits and free_bits_by_dimension are both given, expected one 
 
 
 @dataclasses.dataclass(frozen=True)
-class ELBOLoss:
+class ELBOLoss(ByRow):
     """`Objective.loss` of `elbo`."""
 
     model: LatentVariableModel
@@ -37,6 +38,10 @@ class ELBOLoss:
     closed_form: bool
     free_bits: float | Schedule | None = None
     by_dimension: bool = False
+
+    @property
+    def needs_whole_batch(self) -> str | None:
+        return None if self.free_bits is None else "elbo's free bits are of the KL averaged over a whole batch"
 
     def _kl_of_gradient(self, terms, step):
         """The KL that is followed, from its terms, leaves [B, ...]: those below the free nats stand still."""

@@ -29,6 +29,7 @@ from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.binary import require_factorial_posterior
 from genjax_models.objectives.common import fixed_particles, loss_of, owns_nothing
 from genjax_models.objectives.particles import log_mean_exp
+from genjax_models.objectives.parts import ByRow, draw_rows, split
 from genjax_models.optimizers import Schedule, build_value, value_at
 
 Slope = Literal["sigmoid", "identity"]
@@ -64,8 +65,8 @@ def _of_particles(function: Callable, key: Key, batch: Batch, num_particles: int
     size = batch.x.shape[0]
     # One axis for both, as in `log_joint` of `common`.
     rows = jax.tree.map(lambda v: jnp.repeat(v, num_particles, axis=0), batch)
-    keys = jax.random.split(key, size * num_particles)
-    return jax.vmap(function)(keys, rows.x, rows.context).reshape(size, num_particles)
+    keys = draw_rows(lambda k, n: jax.random.split(k, n * num_particles).reshape(n, -1), key, size)
+    return jax.vmap(function)(keys.ravel(), rows.x, rows.context).reshape(size, num_particles)
 
 
 def relaxed_log_weight(
@@ -97,7 +98,7 @@ def relaxed_log_weight(
 
 
 @dataclasses.dataclass(frozen=True)
-class ConcreteLoss:
+class ConcreteLoss(ByRow):
     """`Objective.loss` of `concrete`."""
 
     model: LatentVariableModel
@@ -109,7 +110,7 @@ class ConcreteLoss:
         params, batch = trainable.model, as_batch(batch)
         temperatures = value_at(self.temperature, step), value_at(self.prior_temperature, step)
         held = jax.lax.stop_gradient(params)
-        soft, hard = jax.random.split(key)
+        soft, hard = split(key)
 
         def particle(key, x, c):
             noise = logistic_noise(self.model, params, key, x, c)
@@ -177,7 +178,7 @@ def concrete(
 
 
 @dataclasses.dataclass(frozen=True)
-class StraightThroughLoss:
+class StraightThroughLoss(ByRow):
     """`Objective.loss` of `straight_through`."""
 
     model: LatentVariableModel
