@@ -344,6 +344,10 @@ class Training:
         ge=1,
         help="equal parts of a batch, whose gradients are averaged before the update: the memory is that of one part",
     )
+    remat: bool = field(
+        default=False,
+        help="compute what a gradient needs of the way forward again, rather than keep it: less memory, more time",
+    )
 
     def check(self) -> list[str]:
         if self.batch_size % self.accumulate:

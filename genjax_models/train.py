@@ -33,10 +33,11 @@ from genjax_models.core import (
     as_batch,
 )
 from genjax_models.data import refresh
-from genjax_models.errors import ConfigError, DataError, ModelError, require_count
+from genjax_models.errors import ConfigError, DataError, ModelError, require_bool, require_count
 from genjax_models.objectives import from_loss
 from genjax_models.objectives.parts import PartKey
 from genjax_models.optimizers import plain_number
+from genjax_models.policy import PLAIN, Policy, under
 
 Nonfinite = Literal["skip", "stop"]
 
@@ -99,6 +100,7 @@ class Plan(NamedTuple):
     """How the gradient of a phase is computed."""
 
     accumulate: int = 1  # parts of a batch
+    policy: Policy = PLAIN  # of the models' functions
 
 
 WHOLE = Plan()
@@ -164,7 +166,7 @@ def _update(
         return trained, PhaseState(trained[1], objective, optimizer)
 
     trained = _trained(phase, params, state.own)
-    differentiate = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    differentiate = jax.value_and_grad(under(plan.policy, loss), argnums=(0, 1), has_aux=True)
     if plan.accumulate > 1:
         differentiate = functools.partial(_by_parts, differentiate, plan.accumulate, phase.objective.draws_by_row)
     (value, (objective, metrics)), gradient = differentiate(*trained, state.objective, key, batch)
@@ -308,6 +310,7 @@ def make_train_step(
     average: float | jax.Array | None = None,
     nonfinite: Nonfinite = "skip",
     accumulate: int = 1,
+    remat: bool = False,
 ) -> TrainStep:
     """A training step: `(objective, optimizer)`, or a sequence of phases.
 
@@ -330,6 +333,11 @@ def make_train_step(
             other examples of the part as baseline, which leaves the gradient without bias; and the control variates of
             `rebar` and `relax` follow the variance of a part's gradient, `accumulate` times that of the batch's in
             expectation. Objectives that are no such mean are refused: `moment_matching`, and `elbo` with free bits.
+        remat: whether gradients compute again what they need of the models' way forward, rather than keep it, for about
+            a pass forward more and equal gradients to round-off. Of a loop, over time steps or glimpses, the state
+            before each turn is kept; of what is no loop, what enters each of about sqrt(n) segments of a program with n
+            products, which XLA undoes on CPUs. The numbers of all particles at once are there as before:
+            `objectives.chunk_particles` is what bounds their memory.
 
     Returns:
         A `TrainStep`: `init(key, params, batch) -> state` and `step(state, batch) -> (state, metrics)`. Phases that
@@ -369,7 +377,8 @@ def make_train_step(
         require_count("repeats", phase.repeats)
     require_count("accumulate", accumulate)
     _check_parts("accumulate", accumulate, phases)
-    step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate)), donate_argnums=0)
+    require_bool("remat", remat)
+    step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat))), donate_argnums=0)
     return TrainStep(InitState(phases, average), step)
 
 
@@ -379,7 +388,8 @@ def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
     phases = config.objective.phases(model, config.optimizer)
     training = config.training
     _check_parts("training.accumulate", training.accumulate, phases)
-    step = Step(phases, training.average, training.nonfinite, Plan(training.accumulate))
+    plan = Plan(training.accumulate, Policy(training.remat))
+    step = Step(phases, training.average, training.nonfinite, plan)
     return InitState(phases, training.average), step, model
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "genjax_models"
 # A file may import from its own layer and those before it.
 LAYERS = [
     {"errors"},
-    {"core", "config"},
+    {"core", "config", "policy"},
     {"distributions", "optimizers", "overlay", "sequences", "data"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints"},

@@ -18,7 +18,8 @@ from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, IWAE, from_loss
 from genjax_models.optimizers import SGD, Adam, Linear
 from genjax_models.overlay import overlay
-from genjax_models.train import make_train
+from genjax_models.policy import Policy
+from genjax_models.train import Plan, build, make_train
 
 NUM, WIDTH = 23, 3
 KEY = jax.random.key(5)
@@ -306,6 +307,12 @@ def test_a_sweep_in_parts_equals_one_in_whole_batches():
 
     parts = run(overlay(whole, {"training.accumulate": "5"}))
     assert worst(parts, run(whole)) < 1e-4
+
+
+def test_configurations_say_how_gradients_are_computed():
+    settings = overlay(CONFIG, {"training.accumulate": "5", "training.remat": "true"})
+    assert build(settings, WIDTH)[1].plan == Plan(5, Policy(remat=True))
+    assert build(CONFIG, WIDTH)[1].plan == Plan()
 
 
 @pytest.mark.parametrize(
