@@ -23,6 +23,7 @@ import numpy as np
 
 from genjax_models.core import Phase
 from genjax_models.errors import ConfigError
+from genjax_models.policy import Compute
 
 T = TypeVar("T")
 
@@ -347,6 +348,10 @@ class Training:
     remat: bool = field(
         default=False,
         help="compute what a gradient needs of the way forward again, rather than keep it: less memory, more time",
+    )
+    compute: Compute = field(
+        default="float32",
+        help="what the model's matrix products and convolutions read; their sums, and all else, are float32",
     )
 
     def check(self) -> list[str]:

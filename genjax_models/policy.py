@@ -1,17 +1,24 @@
-"""How the functions of models are computed while they are trained: again for the gradient, to save memory.
+"""How the functions of models are computed while they are trained: again for the gradient, or in half the bits.
 
 A policy is a context of JAX's own, which its caches of traced functions know. `models.adapter.Method` looks at it, so
 that every model obeys; none is set but in a training step. It changes the traced program of a function, in which a
 layer is a layer and a loop a loop, whoever wrote them.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Var, jaxpr_as_fun
+from jax.extend.core import Literal as Constant
 
+from genjax_models.errors import ModelError
+
+Compute = Literal["float32", "bfloat16"]
 PRODUCTS = ("dot_general", "conv_general_dilated")
 
 
@@ -19,6 +26,7 @@ class Policy(NamedTuple):
     """How the functions of models are computed."""
 
     remat: bool = False  # whether a gradient computes again what it needs of the way forward
+    compute: Compute = "float32"  # what matrix products and convolutions read
 
 
 PLAIN = Policy()
@@ -26,11 +34,24 @@ _policy = jax.make_user_context(PLAIN)
 
 
 def under(policy: Policy, function: Callable) -> Callable:
-    """The function, with all models' functions that it calls computed by the policy."""
+    """The function of pytrees of arrays, with all models' functions that it calls computed by the policy.
+
+    Raises:
+        ModelError: when called, of a policy that has nothing to change.
+    """
 
     def call(*args):
         with _policy(policy):
-            return function(*args)
+            if policy.compute == "float32":
+                return function(*args)
+            program, run = _traced(function, args)
+        if not any(map(_reads_bfloat16, _equations(program.jaxpr))):
+            raise ModelError(
+                f"compute: got {policy.compute!r}, but the loss takes no matrix product or convolution of a model that "
+                "could read it: there is none in float32, or they ask for a precision of their own, or the model was "
+                "not made by `models.adapter.as_model`; leave it 'float32'."
+            )
+        return run(jaxpr_as_fun(program))
 
     return function if policy == PLAIN else call
 
@@ -40,12 +61,20 @@ def obeying(function: Callable, *args: Any) -> Any:
     policy: Policy = _policy.value
     if policy == PLAIN:
         return function(*args)
-    leaves, structure = jax.tree.flatten(args)
-    program, shapes = jax.make_jaxpr(lambda *v: function(*jax.tree.unflatten(structure, v)), return_shape=True)(*leaves)
-    run: Callable = jaxpr_as_fun(program)
+    program, run = _traced(function, args)
+    if policy.compute == "bfloat16":
+        program = _rewritten(program, _from_bfloat16)
     if policy.remat:
-        run = _in_segments(_rewritten(program, _turns_again))
-    return jax.tree.unflatten(jax.tree.structure(shapes), run(*leaves))
+        return run(_in_segments(_rewritten(program, _turns_again)))
+    return run(jaxpr_as_fun(program))
+
+
+def _traced(function: Callable, args: tuple) -> tuple[ClosedJaxpr, Callable[[Callable[..., list]], Any]]:
+    """The program of `function(*args)`, and what gives its result by another that computes the same."""
+    leaves, structure = jax.tree.flatten(args)
+    leaves = [v if isinstance(v, jax.Array) else jnp.asarray(v) for v in leaves]  # no equation takes numpy's
+    program, shapes = jax.make_jaxpr(lambda *v: function(*jax.tree.unflatten(structure, v)), return_shape=True)(*leaves)
+    return program, lambda run: jax.tree.unflatten(jax.tree.structure(shapes), run(*leaves))
 
 
 # Programs. A rule computes an equation of one in a way of its own, or returns None.
@@ -79,7 +108,7 @@ def _shapes(program: ClosedJaxpr) -> list[jax.ShapeDtypeStruct]:
 def _read_by(eqns: Sequence[JaxprEqn]) -> list[Var]:
     """The variables that some equations read and do not make."""
     made = {v for eqn in eqns for v in eqn.outvars}
-    read = dict.fromkeys(v for eqn in eqns for v in eqn.invars if not isinstance(v, Literal))
+    read = dict.fromkeys(v for eqn in eqns for v in eqn.invars if not isinstance(v, Constant))
     return [v for v in read if v not in made]
 
 
@@ -96,7 +125,7 @@ def _run(program: ClosedJaxpr, steps: Sequence[Step], args: Sequence[Any]) -> li
     found = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*program.consts, *args), strict=True))
     for read, made, function in steps:
         found.update(zip(made, function(*(found[v] for v in read)), strict=True))
-    return [v.val if isinstance(v, Literal) else found[v] for v in jaxpr.outvars]
+    return [v.val if isinstance(v, Constant) else found[v] for v in jaxpr.outvars]
 
 
 def _rewritten(program: ClosedJaxpr, rule: Rule) -> ClosedJaxpr:
@@ -107,7 +136,7 @@ def _rewritten(program: ClosedJaxpr, rule: Rule) -> ClosedJaxpr:
 
         def function(*values):
             found = dict(zip(read, values, strict=True))
-            ruled = rule(eqn, [v.val if isinstance(v, Literal) else found[v] for v in eqn.invars])
+            ruled = rule(eqn, [v.val if isinstance(v, Constant) else found[v] for v in eqn.invars])
             if ruled is not None:
                 return ruled
             # What has a derivative of its own keeps it, and is left as it is.
@@ -169,10 +198,64 @@ def _in_segments(program: ClosedJaxpr) -> Callable[..., list]:
         segments[-1].append(eqn)
         number += more
 
-    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+    needed = {v for v in jaxpr.outvars if not isinstance(v, Constant)}
     steps: list[Step] = []
     for eqns in reversed(segments):
         read, made, function = _step(program, eqns, [v for eqn in eqns for v in eqn.outvars if v in needed])
         steps.insert(0, (read, made, jax.checkpoint(function)))
         needed |= set(read)
     return lambda *args: _run(program, steps, args)
+
+
+# Products that read half the bits.
+
+
+def _reads_bfloat16(eqn: JaxprEqn) -> bool:
+    """Whether an equation is a product of bfloat16 numbers whose sums are float32."""
+    return eqn.primitive.name in PRODUCTS and _kinds(eqn) == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+
+
+def _kinds(eqn: JaxprEqn) -> list[Any]:
+    """The types of what an equation reads and of what it makes."""
+    avals: list[Any] = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    return [aval.dtype for aval in avals]
+
+
+def _from_bfloat16(eqn: JaxprEqn, values: list) -> list | None:
+    """A product whose operands are rounded to bfloat16, unless it asks for a precision."""
+    if eqn.primitive.name not in PRODUCTS or any(kind != jnp.float32 for kind in _kinds(eqn)):
+        return None
+    asked = eqn.params["precision"]
+    if any(p not in (None, jax.lax.Precision.DEFAULT) for p in (asked if isinstance(asked, tuple) else (asked,))):
+        return None
+    return [_product(eqn)(*values)]
+
+
+def _product(eqn: JaxprEqn) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """A product of float32 numbers by their leading bits, of which alone something is kept for the gradient.
+
+    Sums are float32. In the products of the gradient, too, both operands are bfloat16, and each result, summed in
+    float32 within the product, is rounded once.
+    """
+
+    def half(v):
+        return v.astype(jnp.bfloat16)
+
+    def of_halves(x, w, kind):
+        return eqn.primitive.bind(x, w, **{**eqn.params, "preferred_element_type": jnp.dtype(kind)})
+
+    @jax.custom_jvp
+    def product(x, w):
+        return of_halves(half(x), half(w), jnp.float32)
+
+    @functools.partial(product.defjvp, symbolic_zeros=True)
+    def _(primals, tangents):
+        x, w = map(half, primals)
+        moved = jnp.zeros((), jnp.float32)
+        for i, tangent in enumerate(tangents):
+            if not isinstance(tangent, SymbolicZero):
+                pair = (half(tangent), w) if i == 0 else (x, half(tangent))
+                moved = moved + of_halves(*pair, jnp.bfloat16).astype(jnp.float32)
+        return product(*primals), moved  # by this rule again, where the gradient's gradient is taken
+
+    return product

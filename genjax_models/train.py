@@ -37,7 +37,7 @@ from genjax_models.errors import ConfigError, DataError, ModelError, require_boo
 from genjax_models.objectives import from_loss
 from genjax_models.objectives.parts import PartKey
 from genjax_models.optimizers import plain_number
-from genjax_models.policy import PLAIN, Policy, under
+from genjax_models.policy import PLAIN, Compute, Policy, under
 
 Nonfinite = Literal["skip", "stop"]
 
@@ -311,6 +311,7 @@ def make_train_step(
     nonfinite: Nonfinite = "skip",
     accumulate: int = 1,
     remat: bool = False,
+    compute: Compute = "float32",
 ) -> TrainStep:
     """A training step: `(objective, optimizer)`, or a sequence of phases.
 
@@ -338,6 +339,11 @@ def make_train_step(
             before each turn is kept; of what is no loop, what enters each of about sqrt(n) segments of a program with n
             products, which XLA undoes on CPUs. The numbers of all particles at once are there as before:
             `objectives.chunk_particles` is what bounds their memory.
+        compute: "bfloat16" rounds to it what the matrix products and convolutions of models read, in the gradient too,
+            and leaves all else in float32: their sums, parameters, optimizer, log-probabilities, weights and bounds. A
+            result of a product of the gradient is rounded once, and added up in float32. Products that ask for a
+            precision keep it, and so do units that are drawn one by one (of "autoregressive" and "nade" layers), which
+            have a derivative of their own. It is for this step alone: evaluation is in float32.
 
     Returns:
         A `TrainStep`: `init(key, params, batch) -> state` and `step(state, batch) -> (state, metrics)`. Phases that
@@ -346,6 +352,7 @@ def make_train_step(
     Raises:
         ConfigError: arguments that are neither form, an unknown policy, or parts of what has none.
         DataError: when traced, if the batch is not of the stacked shape, or not of equal parts.
+        ModelError: when traced, if bfloat16 is asked for and no product of a model could read it.
 
     Example:
         >>> init, step = make_train_step(elbo(model), optax.adam(1e-3))
@@ -378,7 +385,9 @@ def make_train_step(
     require_count("accumulate", accumulate)
     _check_parts("accumulate", accumulate, phases)
     require_bool("remat", remat)
-    step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat))), donate_argnums=0)
+    if compute not in get_args(Compute):
+        raise ConfigError(f"compute: got {compute!r}, expected one of {', '.join(map(repr, get_args(Compute)))}.")
+    step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat, compute))), donate_argnums=0)
     return TrainStep(InitState(phases, average), step)
 
 
@@ -388,7 +397,7 @@ def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
     phases = config.objective.phases(model, config.optimizer)
     training = config.training
     _check_parts("training.accumulate", training.accumulate, phases)
-    plan = Plan(training.accumulate, Policy(training.remat))
+    plan = Plan(training.accumulate, Policy(training.remat, training.compute))
     step = Step(phases, training.average, training.nonfinite, plan)
     return InitState(phases, training.average), step, model
 

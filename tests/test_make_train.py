@@ -310,8 +310,8 @@ def test_a_sweep_in_parts_equals_one_in_whole_batches():
 
 
 def test_configurations_say_how_gradients_are_computed():
-    settings = overlay(CONFIG, {"training.accumulate": "5", "training.remat": "true"})
-    assert build(settings, WIDTH)[1].plan == Plan(5, Policy(remat=True))
+    settings = overlay(CONFIG, {"training.accumulate": "5", "training.remat": "true", "training.compute": "bfloat16"})
+    assert build(settings, WIDTH)[1].plan == Plan(5, Policy(remat=True, compute="bfloat16"))
     assert build(CONFIG, WIDTH)[1].plan == Plan()
 
 
