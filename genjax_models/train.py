@@ -327,7 +327,8 @@ def make_train_step(
             batch and key, "stop" also sets `state.halted`, after which nothing changes any more.
         accumulate: equal parts that a batch is cut into, whose gradients are averaged before each update, in the memory
             that one part takes. Value, metrics and gradient are those of the whole batch to round-off, by the same
-            draws, wherever the loss is a mean over examples: every example draws what it would draw in the whole batch.
+            draws, wherever the loss is a mean over examples, as those of `adversarial` are too: every example draws
+            what it would draw in the whole batch.
             What differs: a loss of your own draws by `fold_in(key, part)`, unless it draws as
             `genjax_models.objectives.parts` has it; an objective's state goes from part to part, so that the running
             moments of `nvil` and `reinforce` take in every part as a batch; `arm` and `disarm` with one pair have the

@@ -295,20 +295,6 @@ def test_a_vmapped_sweep_equals_separate_runs(objective):
     assert worst(first, second) > 1e-2
 
 
-def test_a_sweep_in_parts_equals_one_in_whole_batches():
-    """Batches of five in five parts draw what they draw whole, and are trained on alike, also under `vmap`."""
-    whole = overlay(CONFIG, {"training.average": None, "training.num_steps": 10})
-    keys, data = jax.random.split(KEY, 2), jnp.asarray(BITS)
-
-    def run(settings):
-        train = make_train(settings)
-        state, metrics = jax.vmap(lambda key: train(settings, key, data))(keys)
-        return state.params, metrics
-
-    parts = run(overlay(whole, {"training.accumulate": "5"}))
-    assert worst(parts, run(whole)) < 1e-4
-
-
 def test_configurations_say_how_gradients_are_computed():
     settings = overlay(CONFIG, {"training.accumulate": "5", "training.remat": "true", "training.compute": "bfloat16"})
     assert build(settings, WIDTH)[1].plan == Plan(5, Policy(remat=True, compute="bfloat16"))

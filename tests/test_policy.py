@@ -23,7 +23,6 @@ from genjax_models.objectives import (
     from_loss,
     maximum_likelihood,
     mean_field,
-    nvil,
     rebar,
     reweighted_wake_sleep,
 )
@@ -57,6 +56,8 @@ def branching(x, key, flag):
         return jax.lax.cond(flag > 0, lambda v: layer(v, w), lambda v: 2 * v, carry), jnp.sum(carry)
 
     x, sums = jax.lax.scan(turn, x, jax.random.normal(key, (3, 2, 2)))
+    again = jax.checkpoint(lambda carry, w: (carry @ w, None))  # as some loops of models are
+    x, _ = jax.lax.scan(again, x, jax.random.normal(key, (2, 2, 2)))
     more = jax.lax.while_loop(lambda v: v[0] < 3, lambda v: (v[0] + 1, v[1] @ x), (0, x))[1]
     return {"sums": sums, "more": jax.lax.stop_gradient(more), "x": x, "flag": flag, "one": 1.0}, key
 
@@ -75,17 +76,10 @@ def test_any_program_computes_the_same():
         assert key == key_again == KEY
 
 
-@pytest.mark.parametrize("name", ["nade", "realnvp"])
-def test_gradients_that_compute_again_are_equal(name, x64):
-    """Units with a rule of their own, loops that compute again already, and layers; to round-off."""
-    x = jnp.asarray(np.random.RandomState(0).randint(0, 2, (2, 4)), float)
-    if name == "nade":
-        model = sigmoid_belief_network(4, layers=(2,), generative="nade", recognition="nade", nade_hidden=2)
-        objective = nvil(model, baseline=None)
-    else:
-        model = realnvp(4, layers=3, hidden=(3,))
-        objective = maximum_likelihood(model)
-    loss, params = loss_of(objective, x), random_params(model, 4, 0)
+def test_gradients_that_compute_again_are_equal(x64):
+    """Of layers; to round-off."""
+    model, x = realnvp(4, layers=3, hidden=(3,)), jnp.asarray(np.random.RandomState(0).normal(size=(2, 4)))
+    loss, params = loss_of(maximum_likelihood(model), x), random_params(model, 4, 0)
     plain, again = quick_jit(lambda p: [jax.value_and_grad(under(policy, loss))(p) for policy in (PLAIN, REMAT)])(
         params
     )
@@ -169,7 +163,7 @@ def equations(jaxpr):
 SMALL = MLP((8,), "tanh")
 PAIRS = {
     "vae": lambda: elbo(vae(16, latent=2, encoder=SMALL, decoder=SMALL), 2),
-    "belief net": lambda: reweighted_wake_sleep(sigmoid_belief_network(16, layers=(8, 4)), 5),
+    "belief net": lambda: reweighted_wake_sleep(sigmoid_belief_network(16, layers=(8,)), 5),
 }
 
 
@@ -188,12 +182,11 @@ def test_products_read_bfloat16_and_nothing_else_does(name):
     assert {kind for kind, _, made in forward if half in made} - own == {"convert_element_type"}
     assert {kind for kind, read, _ in forward if half in read} - own == set(PRODUCTS[:1])
 
-    @jax.jit
-    def both(params):
+    def gradients(params):
         return [jax.value_and_grad(under(policy, loss))(params) for policy in (PLAIN, HALF)]
 
-    lowered = both.lower(params)
-    read = [kinds for kind, kinds, _ in equations(jax.make_jaxpr(both)(params).jaxpr) if kind in PRODUCTS]
+    lowered = quick_jit(gradients).lower(params)
+    read = [kinds for kind, kinds, _ in equations(jax.make_jaxpr(gradients)(params).jaxpr) if kind in PRODUCTS]
     assert read.count([half, half]) == read.count(["float32", "float32"]) == len(read) / 2 > len(products)
     assert "bf16" in lowered.as_text()
     (value, gradient), (rounded, rounded_gradient) = lowered.compile()(params)
@@ -223,7 +216,7 @@ def test_products_are_those_of_rounded_numbers():
 def test_a_small_autoencoder_learns_as_well():
     """400 steps from a configuration: the bound in float32 of what was trained either way, within 0.15 nats."""
     small = VAE(latent=2, encoder=MLP((16,), "tanh"), decoder=MLP((16,), "tanh"))
-    training = Training(num_steps=400, batch_size=50, accumulate=2)
+    training = Training(num_steps=400, batch_size=50)
     config, data = Config(small, ELBO(), Adam(1e-2), Digits(), training), bits(200, 16)
 
     def trained(settings):
@@ -243,16 +236,14 @@ def test_a_small_autoencoder_learns_as_well():
 
 
 def test_models_without_products_refuse_it():
-    """Every model of the tables is traced: two have no product in their log p(x), all others read bfloat16."""
+    """Of the densities in the table two have no product in their log p(x); all others read bfloat16."""
     refused = set()
-    tables = (conformance.MODELS, conformance.LIKELIHOOD_MODELS, conformance.CONTINUOUS_MODELS)
-    for name, (small, *_) in {k: v for table in tables for k, v in table.items()}.items():
+    for name, (small, *_) in conformance.CONTINUOUS_MODELS.items():
         model = small.config.build(small.visible)
-        if hasattr(model, "log_prob"):
-            objective = maximum_likelihood(model)
-        else:
-            objective = elbo(model) if model.reparameterized else reweighted_wake_sleep(model, 2)
-        loss, params = loss_of(objective, jnp.full((2, small.visible), 0.5)), random_params(model, small.visible, 0)
+        loss, params = (
+            loss_of(maximum_likelihood(model), jnp.full((2, small.visible), 0.5)),
+            random_params(model, small.visible, 0),
+        )
         try:
             jax.eval_shape(under(HALF, loss), params)
         except ModelError:
