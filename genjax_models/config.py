@@ -23,6 +23,7 @@ import numpy as np
 
 from genjax_models.core import Phase
 from genjax_models.errors import ConfigError
+from genjax_models.policy import Compute
 
 T = TypeVar("T")
 
@@ -339,6 +340,25 @@ class Training:
     nonfinite: Literal["skip", "stop"] = field(
         default="stop", help="a step whose loss or gradient is not finite: skip that batch, or stop the run"
     )
+    accumulate: int = field(
+        default=1,
+        ge=1,
+        help="equal parts of a batch, whose gradients are averaged before the update: the memory is that of one part",
+    )
+    remat: bool = field(
+        default=False,
+        help="compute what a gradient needs of the way forward again, rather than keep it: less memory, more time",
+    )
+    compute: Compute = field(
+        default="float32",
+        help="what the model's matrix products and convolutions read; their sums, and all else, are float32",
+    )
+
+    def check(self) -> list[str]:
+        if self.batch_size % self.accumulate:
+            uneven = f"accumulate: got {self.accumulate}, which does not divide the batch of {self.batch_size}"
+            return [f"{uneven}; give one that does."]
+        return []
 
 
 Distribution = Literal["p", "p_star"]

@@ -14,11 +14,10 @@ sequence of phases, each of which follows one objective's gradient on one group.
 Throughout: K particles, B batch, D visible units; log-probabilities are nats per example, summed over dimensions.
 """
 
-import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -182,6 +181,16 @@ class Objective(NamedTuple):
         ..., tuple[Scalar, tuple[Any, Metrics]]
     ]  # (trainable, state, key, batch, step) -> (loss, (state, m))
 
+    @property
+    def draws_by_row(self) -> bool:
+        """Whether the loss says that it draws by rows, as `objectives.parts` has it, and not by its key alone."""
+        return getattr(self.loss, "draws_by_row", False)
+
+    @property
+    def needs_whole_batch(self) -> str | None:
+        """Why the loss says that it is no mean over the examples of a batch, of which parts may be taken; else None."""
+        return getattr(self.loss, "needs_whole_batch", None)
+
 
 class Phase(NamedTuple):
     """A part of a training step: one objective's gradient, followed on one parameter group.
@@ -222,17 +231,12 @@ class TrainStep(NamedTuple):
     step: Callable[..., tuple[TrainState, Metrics]]  # (state, batch) -> (state, metrics)
 
 
-_placing: ContextVar[Callable[[Any], Any] | None] = ContextVar("placing", default=None)
+_placing = jax.make_user_context(None)  # one of JAX's own, which its caches of traced functions know
 
 
-@contextlib.contextmanager
-def batches_placed_by(place: Callable[[Any], Any]) -> Iterator[None]:
-    """Within, `along_batch` is `place`, a function of arrays [B, ...]."""
-    token = _placing.set(place)
-    try:
-        yield
-    finally:
-        _placing.reset(token)
+def batches_placed_by(place: Callable[[Any], Any] | None) -> AbstractContextManager[None]:
+    """A context within which `along_batch` is `place`, a hashable function of arrays [B, ...]; None for nothing."""
+    return _placing(place)
 
 
 def along_batch(arrays: Any) -> Any:
@@ -241,5 +245,5 @@ def along_batch(arrays: Any) -> Any:
     What is computed from a batch lies with it by itself; what is drawn without one, such as dreams and samples, does
     not, and every device would draw all of it.
     """
-    place = _placing.get()
+    place = _placing.value
     return arrays if place is None else place(arrays)

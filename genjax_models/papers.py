@@ -221,10 +221,12 @@ SMOKE_STEPS, SMOKE_EXAMPLES = 3, 8
 
 def smoke_config(config: Config) -> Config:
     """A configuration cut to three steps in batches of at most four, and evaluated on eight examples."""
+    batch_size = min(4, config.training.batch_size)
     training = dataclasses.replace(
         config.training,
         num_steps=SMOKE_STEPS,
-        batch_size=min(4, config.training.batch_size),
+        batch_size=batch_size,
+        accumulate=math.gcd(batch_size, config.training.accumulate),
         evaluate_every=SMOKE_STEPS,
         chunk=SMOKE_STEPS,
     )

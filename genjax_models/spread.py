@@ -28,7 +28,7 @@ class Whole:
     """Examples as an array, or a `Batch`, on one device: what `Spread` can do, done there."""
 
     rows: Batch  # leaves [N, ...]
-    devices: ClassVar[int] = 1
+    along_batch: ClassVar[None] = None
 
     @property
     def number(self) -> int:
@@ -37,14 +37,26 @@ class Whole:
     def take(self, indices: jax.Array) -> Batch:
         return jax.tree.map(lambda v: v[indices], self.rows)
 
-    def along_batch(self, arrays: Any) -> Any:
-        return arrays
-
     def placed(self, state: Any) -> Any:
         return state
 
     def everywhere(self, arrays: Any) -> Any:
         return arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class AlongBatch:
+    """Within a trace, arrays [B, ...] spread over the devices as a batch is, where their number divides B."""
+
+    mesh: Mesh
+
+    def __call__(self, arrays: Any) -> Any:
+        along = NamedSharding(self.mesh, PartitionSpec(DATA))
+
+        def place(v):
+            return v if v.shape[0] % self.mesh.shape[DATA] else jax.lax.with_sharding_constraint(v, along)
+
+        return jax.tree.map(place, arrays)
 
 
 @jax.tree_util.register_dataclass
@@ -82,14 +94,10 @@ class Spread:
         )
         return jax.tree.map(lambda rows: looked_up(rows, indices), self.rows)
 
-    def along_batch(self, arrays: Any) -> Any:
-        """Within a trace, arrays [B, ...] spread as a batch is, where the devices divide B."""
-        along = NamedSharding(self.mesh, PartitionSpec(DATA))
-
-        def place(v):
-            return v if v.shape[0] % self.devices else jax.lax.with_sharding_constraint(v, along)
-
-        return jax.tree.map(place, arrays)
+    @property
+    def along_batch(self) -> "AlongBatch":
+        """What lays other arrays where a batch lies."""
+        return AlongBatch(self.mesh)
 
     def placed(self, state: Any) -> Any:
         """Within a trace, a state where it lies between steps: on every device whole, or sharded."""

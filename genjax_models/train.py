@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +31,16 @@ from genjax_models.core import (
     Trainable,
     TrainState,
     TrainStep,
+    along_batch,
     as_batch,
     batches_placed_by,
 )
 from genjax_models.data import refresh
-from genjax_models.errors import ConfigError, DataError, ModelError, require_count
+from genjax_models.errors import ConfigError, DataError, ModelError, require_bool, require_count
 from genjax_models.objectives import from_loss
+from genjax_models.objectives.parts import PartKey, in_parts
 from genjax_models.optimizers import plain_number
+from genjax_models.policy import PLAIN, Compute, Policy, under
 from genjax_models.spread import Spread, source_of
 
 Nonfinite = Literal["skip", "stop"]
@@ -72,6 +75,11 @@ def _all_finite(tree: Any) -> jax.Array:
     return jax.lax.optimization_barrier(jnp.isfinite(functools.reduce(operator.add, sums)))
 
 
+def _as_before(new: Any, old: Any) -> Any:
+    """`new` with the types of `old`, which an optimizer or an objective of one's own may not have kept."""
+    return jax.tree.map(lambda n, o: n if n.dtype == o.dtype else n.astype(o.dtype), new, old)
+
+
 def _where(keep: jax.Array, move: Callable[..., Any], old: Any, *rest: Any) -> Any:
     """`move(old, *rest)` where `keep`, else `old`.
 
@@ -81,8 +89,7 @@ def _where(keep: jax.Array, move: Callable[..., Any], old: Any, *rest: Any) -> A
     """
 
     def moved(old, *rest):
-        # As an optimizer or an objective of one's own may not give them: a state keeps its types from step to step.
-        return jax.tree.map(lambda n, o: n if n.dtype == o.dtype else n.astype(o.dtype), move(old, *rest), old)
+        return _as_before(move(old, *rest), old)
 
     def condition(keep, old, *rest):
         return jax.lax.cond(keep, moved, lambda old, *_: old, old, *rest)
@@ -93,16 +100,68 @@ def _where(keep: jax.Array, move: Callable[..., Any], old: Any, *rest: Any) -> A
     return jax.lax.platform_dependent(keep, old, *rest, cpu=condition, default=choice)
 
 
+class Plan(NamedTuple):
+    """How the gradient of a phase is computed."""
+
+    accumulate: int = 1  # parts of a batch
+    policy: Policy = PLAIN  # of the models' functions
+
+
+WHOLE = Plan()
+
+
+def _by_parts(
+    differentiate: Callable[..., Any],
+    number: int,
+    by_row: bool,
+    model: Params,
+    own: Any,
+    state: Any,
+    key: Key,
+    batch: Batch,
+) -> Any:
+    """What `differentiate` gives of the whole batch, as means over its parts, one after the other in a scan.
+
+    The objective's state goes from part to part.
+    """
+    size = batch.x.shape[0]
+    if size % number:
+        raise DataError(
+            f"accumulate: got {number}, which does not divide the batch of {size} examples; give one that does."
+        )
+    parts = jax.tree.map(lambda v: in_parts(v, number), batch)
+
+    def add(carry, xs):
+        state, summed = carry
+        index, part = xs
+        part = along_batch(part)
+        part_key = PartKey(key, index, number) if by_row else jax.random.fold_in(key, index)
+        (value, (new, metrics)), gradient = differentiate(model, own, state, part_key, part)
+        return (_as_before(new, state), jax.tree.map(jnp.add, summed, gradient)), (value, metrics)
+
+    start = state, jax.tree.map(jnp.zeros_like, (model, own))
+    (state, summed), found = jax.lax.scan(add, start, (jnp.arange(number, dtype=jnp.int32), parts))
+    value, metrics = jax.tree.map(lambda v: jnp.mean(v, axis=0), found)
+    return (value, (state, metrics)), jax.tree.map(lambda v: v / number, summed)
+
+
 def _update(
-    phase: Phase, params: Params, state: PhaseState, keep: jax.Array, key: Key, batch: Batch, step: jax.Array
+    phase: Phase,
+    params: Params,
+    state: PhaseState,
+    keep: jax.Array,
+    key: Key,
+    batch: Batch,
+    step: jax.Array,
+    plan: Plan,
 ) -> tuple[Params, PhaseState, jax.Array, Metrics]:
     """One update of a phase: parameters and state, whether loss and gradient were finite too, and the metrics.
 
     Parameters and state stay where `keep` is false or becomes so.
     """
 
-    def loss(trained, own):
-        return phase.objective.loss(Trainable({**params, **trained}, own), state.objective, key, batch, step)
+    def loss(trained, own, state, key, batch):
+        return phase.objective.loss(Trainable({**params, **trained}, own), state, key, batch, step)
 
     def move(old, objective, value, gradient):
         trained, state = old
@@ -112,7 +171,10 @@ def _update(
         return trained, PhaseState(trained[1], objective, optimizer)
 
     trained = _trained(phase, params, state.own)
-    (value, (objective, metrics)), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(*trained)
+    differentiate = jax.value_and_grad(under(plan.policy, loss), argnums=(0, 1), has_aux=True)
+    if plan.accumulate > 1:
+        differentiate = functools.partial(_by_parts, differentiate, plan.accumulate, phase.objective.draws_by_row)
+    (value, (objective, metrics)), gradient = differentiate(*trained, state.objective, key, batch)
     keep &= _all_finite((value, gradient))
     (moved, _), state = _where(keep, move, (trained, state), objective, value, gradient)
     return {**params, **moved}, state, keep, metrics
@@ -142,15 +204,15 @@ def _share_out(batch: Any, phases: tuple[Phase, ...]) -> list[Any]:
     return shares
 
 
-def _run(phase: Phase, params: Params, state: PhaseState, keep: jax.Array, key: Key, batch: Any, step: jax.Array):
+def _run(phase: Phase, params: Params, state: PhaseState, keep: jax.Array, key: Key, batch: Any, *rest: Any):
     """All updates of a phase, as `_update`; the metrics are those of the last."""
     if phase.repeats == 1:
-        return _update(phase, params, state, keep, key, as_batch(batch), step)
+        return _update(phase, params, state, keep, key, as_batch(batch), *rest)
 
     def update(carry, xs):
         key, batch = xs
         params, state, keep = carry
-        params, state, keep, metrics = _update(phase, params, state, keep, key, as_batch(batch), step)
+        params, state, keep, metrics = _update(phase, params, state, keep, key, as_batch(batch), *rest)
         return (params, state, keep), metrics
 
     carry, metrics = jax.lax.scan(update, (params, state, keep), (jax.random.split(key, phase.repeats), batch))
@@ -198,6 +260,7 @@ class Step:
     phases: tuple[Phase, ...]
     average: Any
     nonfinite: Nonfinite
+    plan: Plan = WHOLE
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
@@ -205,7 +268,8 @@ class Step:
         metrics: Metrics = {}
         rows = zip(self.phases, state.phases, _share_out(batch, self.phases), metric_prefixes(self.phases), strict=True)
         for i, (phase, old, share, prefix) in enumerate(rows):
-            params, new, keep, found = _run(phase, params, old, keep, jax.random.fold_in(key, i), share, state.step)
+            given = params, old, keep, jax.random.fold_in(key, i), share, state.step
+            params, new, keep, found = _run(phase, *given, self.plan)
             phases.append(new)
             metrics |= {prefix + name: value for name, value in found.items()}
 
@@ -238,11 +302,21 @@ class Step:
         ), metrics
 
 
+def _check_parts(name: str, accumulate: int, phases: tuple[Phase, ...]) -> None:
+    """Raise ConfigError if the batch of a phase is cut into parts and may not be."""
+    for reason in (phase.objective.needs_whole_batch for phase in phases):
+        if accumulate > 1 and reason:
+            raise ConfigError(f"{name}: got {accumulate}, but {reason}, which its parts do not tell; leave it 1.")
+
+
 def make_train_step(
     first: Objective | Callable | Phase,
     *rest: optax.GradientTransformation | Phase,
     average: float | jax.Array | None = None,
     nonfinite: Nonfinite = "skip",
+    accumulate: int = 1,
+    remat: bool = False,
+    compute: Compute = "float32",
 ) -> TrainStep:
     """A training step: `(objective, optimizer)`, or a sequence of phases.
 
@@ -256,13 +330,35 @@ def make_train_step(
         nonfinite: what a step with a loss or gradient that is not finite does. Parameters, optimizer, objective state
             and average are put back together; "skip" counts it in `state.nonfinite` and goes on with the next step's
             batch and key, "stop" also sets `state.halted`, after which nothing changes any more.
+        accumulate: equal parts that a batch is cut into, whose gradients are averaged before each update, in the memory
+            that one part takes. Value, metrics and gradient are those of the whole batch to round-off, by the same
+            draws, wherever the loss is a mean over examples, as those of `adversarial` are too: every example draws
+            what it would draw in the whole batch.
+            What differs: a loss of your own draws by `fold_in(key, part)`, unless it draws as
+            `genjax_models.objectives.parts` has it; an objective's state goes from part to part, so that the running
+            moments of `nvil` and `reinforce` take in every part as a batch; `arm` and `disarm` with one pair have the
+            other examples of the part as baseline, which leaves the gradient without bias; and the control variates of
+            `rebar` and `relax` follow the variance of a part's gradient, `accumulate` times that of the batch's in
+            expectation. Objectives that are no such mean are refused: `moment_matching`, and `elbo` with free bits.
+        remat: whether gradients compute again what they need of the models' way forward, rather than keep it, for about
+            a pass forward more and equal gradients to round-off. Of a loop, over time steps or glimpses, the state
+            before each turn is kept; of what is no loop, what enters each of about sqrt(n) segments of a program with n
+            products, which XLA undoes on CPUs. The numbers of all particles at once are there as before:
+            `objectives.chunk_particles` is what bounds their memory.
+        compute: "bfloat16" rounds to it what the matrix products and convolutions of models read, in the gradient too,
+            and leaves all else in float32: their sums, parameters, optimizer, log-probabilities, weights and bounds. A
+            result of a product of the gradient is rounded once, and added up in float32. Products that ask for a
+            precision keep it, and so do units that are drawn one by one (of "autoregressive" and "nade" layers), which
+            have a derivative of their own. It is for this step alone: evaluation is in float32.
 
     Returns:
         A `TrainStep`: `init(key, params, batch) -> state` and `step(state, batch) -> (state, metrics)`. Phases that
         take more than one batch together (each takes `repeats`) are given them stacked on a leading axis.
 
     Raises:
-        ConfigError: arguments that are neither form, or an unknown policy.
+        ConfigError: arguments that are neither form, an unknown policy, or parts of what has none.
+        DataError: when traced, if the batch is not of the stacked shape, or not of equal parts.
+        ModelError: when traced, if bfloat16 is asked for and no product of a model could read it.
 
     Example:
         >>> init, step = make_train_step(elbo(model), optax.adam(1e-3))
@@ -292,7 +388,12 @@ def make_train_step(
                 "by genjax_models.objectives.from_loss."
             )
         require_count("repeats", phase.repeats)
-    step = jax.jit(Step(phases, average, nonfinite), donate_argnums=0)
+    require_count("accumulate", accumulate)
+    _check_parts("accumulate", accumulate, phases)
+    require_bool("remat", remat)
+    if compute not in get_args(Compute):
+        raise ConfigError(f"compute: got {compute!r}, expected one of {', '.join(map(repr, get_args(Compute)))}.")
+    step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat, compute))), donate_argnums=0)
     return TrainStep(InitState(phases, average), step)
 
 
@@ -300,8 +401,11 @@ def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
     """The (uncompiled) training step and the model of a configuration, whose leaves may be traced."""
     model = config.model.build(visible)
     phases = config.objective.phases(model, config.optimizer)
-    average = config.training.average
-    return InitState(phases, average), Step(phases, average, config.training.nonfinite), model
+    training = config.training
+    _check_parts("training.accumulate", training.accumulate, phases)
+    plan = Plan(training.accumulate, Policy(training.remat, training.compute))
+    step = Step(phases, training.average, training.nonfinite, plan)
+    return InitState(phases, training.average), step, model
 
 
 def check_training_data(config: Config, data: Any) -> None:
@@ -511,10 +615,11 @@ def make_train(config: Config) -> Train:
 
     Raises:
         ConfigError: a field that is wrong, by its path.
+            Also an objective whose batch may not be cut into parts, where `training.accumulate` is more than 1.
         ModelError: an objective that does not fit the model.
     """
     validate(config)
     program = program_config(config)
     # Refuse a misfit here, before anything is traced; the number of visible units plays no part in it.
-    program.objective.phases(program.model.build(program.model.least_visible), program.optimizer)
+    build(program, program.model.least_visible)
     return Train(jax.tree.structure(program))

@@ -18,7 +18,8 @@ from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, IWAE, from_loss
 from genjax_models.optimizers import SGD, Adam, Linear
 from genjax_models.overlay import overlay
-from genjax_models.train import make_train
+from genjax_models.policy import Policy
+from genjax_models.train import Plan, build, make_train
 
 NUM, WIDTH = 23, 3
 KEY = jax.random.key(5)
@@ -292,6 +293,25 @@ def test_a_vmapped_sweep_equals_separate_runs(objective):
         assert swept.step[i] == state.step
     first, second = (jax.tree.map(lambda v, i=i: v[i], swept.params) for i in range(2))
     assert worst(first, second) > 1e-2
+
+
+def test_configurations_say_how_gradients_are_computed():
+    settings = overlay(CONFIG, {"training.accumulate": "5", "training.remat": "true", "training.compute": "bfloat16"})
+    assert build(settings, WIDTH)[1].plan == Plan(5, Policy(remat=True, compute="bfloat16"))
+    assert build(CONFIG, WIDTH)[1].plan == Plan()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"training.accumulate": 2}, r"training: accumulate: got 2, which does not divide the batch of 5"),
+        ({"training.accumulate": 5, "objective.free_bits": 0.1}, r"training\.accumulate: got 5, but elbo's free bits"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused_before_anything_is_traced(change, message, traces):
+    with pytest.raises(ConfigError, match=message):
+        make_train(overlay(CONFIG, change))
+    assert traces == []
 
 
 def test_a_sweep_over_keys_alone_and_a_chunked_sweep():

@@ -117,7 +117,7 @@ REFUSED = [
     (CONFIG, "model.latnet", "3", ["model.latnet", "VAE has no field 'latnet'", "Did you mean 'latent'?"]),
     (CONFIG, "optimizer.learning-rat", "3", ["Adam has no field", "Did you mean 'learning_rate'?"]),
     (CONFIG, "modle.latent", "3", ["modle", "Config has no field", "Did you mean 'model'?"]),
-    (CONFIG, "training.xyz", "3", ["training.xyz", "Known here: average, batch_size,"]),
+    (CONFIG, "training.xyz", "3", ["training.xyz", "Known here: accumulate, average, batch_size,"]),
     (CONFIG, "", "3", ["has no field ''"]),
     (CONFIG, "model.", "3", ["VAE has no field ''"]),
     (CONFIG, "model..latent", "3", ["VAE has no field ''"]),
@@ -251,7 +251,7 @@ BESIDE = {
     "scales": {"image_shape": (1024, 2048)},
 }
 # Values where not any number or any two will do.
-FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5}
+FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5, "accumulate": 5}
 FIELDS = [(cls, name) for cls in types().values() for name in annotations(cls)]
 
 

@@ -33,6 +33,7 @@ SMALL = VAE(latent=3, encoder=MLP((8,)), decoder=MLP((8,)))
 NET = SigmoidBeliefNetwork(layers=(4,))
 RUNS = {
     "iwae": config(SMALL, IWAE(num_particles=3)),
+    "in parts": config(SMALL, IWAE(num_particles=3), accumulate=2),
     "nvil": config(NET, NVIL()),
     "rws": config(NET, ReweightedWakeSleep(num_particles=3)),
     "gan": config(

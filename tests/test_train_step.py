@@ -8,14 +8,25 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
-from toys import worst
+from toys import quick_jit, random_params, worst
 
 from genjax_models.config import validate
 from genjax_models.core import Batch, Objective, Phase, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
-from genjax_models.models import sigmoid_belief_network, vae
+from genjax_models.models import fvsbn, moment_matching_generator, sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
-from genjax_models.objectives import elbo, from_loss, iwae, reweighted_wake_sleep, wake_sleep, weighted_sum
+from genjax_models.objectives import (
+    elbo,
+    from_loss,
+    iwae,
+    maximum_likelihood,
+    moment_matching,
+    nvil,
+    reweighted_wake_sleep,
+    wake_sleep,
+    weighted_sum,
+)
+from genjax_models.objectives.parts import PartKey
 from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Cyclical, Linear, Stages, clip_by_group_norm
 from genjax_models.train import make_train_step
 
@@ -613,3 +624,99 @@ def test_decay_of_kernels_and_biases(decay_biases):
     changes, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
     np.testing.assert_allclose(changes["generative"]["kernel"], -0.2, rtol=1e-6)
     np.testing.assert_allclose(changes["generative"]["bias"], -0.2 if decay_biases else 0, rtol=1e-6)
+
+
+# Batches in parts: what each draws is tested in tests/objectives/test_parts.py.
+
+
+def test_steps_in_parts_equal_whole_ones_in_the_memory_of_a_part(x64):
+    """Maximum likelihood draws nothing: parameters, moments, average and bound are those of whole batches.
+
+    Of two members under `vmap`, with several phases and repeats; memory is what XLA sets aside.
+    """
+    model = fvsbn(16)
+    xs = jnp.asarray(np.random.RandomState(0).randint(0, 2, (3, 960, 16)), float)
+    objective, params = maximum_likelihood(model), random_params(model, 16, 0)
+    phases = Phase(objective, None, optax.adam(0.1), repeats=2), Phase(objective, "generative", optax.sgd(0.1))
+
+    def run(accumulate):
+        init, step = make_train_step(*phases, average=0.5, accumulate=accumulate)
+        members = jax.vmap(lambda key: init(key, params, xs[0]))(jax.random.split(KEY, 2))
+        program = quick_jit(jax.vmap(step, (0, None))).lower(members, xs).compile()
+        for _ in range(2):
+            members, metrics = program(members, xs)
+        return members, metrics, program.memory_analysis().temp_size_in_bytes
+
+    (whole, reported, memory), (parts, found, less) = run(1), run(12)
+    assert jax.tree.structure(parts) == jax.tree.structure(whole)
+    for name in ("params", "phases", "average"):
+        assert worst(getattr(parts, name), getattr(whole, name)) < 1e-12
+    assert worst(found, reported) < 1e-12
+    assert worst(jax.tree.map(lambda v: v[0], whole.params), params) > 0.05
+    assert less < memory / 2  # of which most is a copy of the batches
+
+
+def test_a_state_goes_from_part_to_part_and_back_with_all_of_them():
+    """A loss of one's own draws by a key for each part; a part that is not finite takes all parts back."""
+
+    def loss(trainable, state, key, batch, step):
+        draws = state["draws"].at[state["parts"]].set(jax.random.uniform(key))
+        value = jnp.mean(jnp.sqrt(batch.x)) * jnp.sum(trainable.model["generative"])
+        return value, ({"parts": state["parts"] + 1, "draws": draws}, {"bound": -value})
+
+    def start(key, params, batch):
+        return (), {"parts": jnp.zeros((), jnp.int32), "draws": jnp.zeros(9)}
+
+    init, step = make_train_step(Objective(start, loss), optax.sgd(0.1), accumulate=3)
+    params, good = two_groups(), jnp.ones((6, 2))
+    first, metrics = step(init(KEY, params, good), good)
+    seen = copy(first.phases[0].objective)
+    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, 0), 0), i) for i in range(3)]
+    np.testing.assert_array_equal(seen["draws"][:3], jnp.stack(list(map(jax.random.uniform, keys))))
+    assert int(seen["parts"]) == 3
+    np.testing.assert_allclose(metrics["bound"], 1.0)
+    np.testing.assert_allclose(first.params["generative"], params["generative"] - 0.1)
+    held = copy((first.params, first.phases))
+    second, _ = step(first, good.at[2, 0].set(-1.0))
+    assert same((second.params, second.phases), held)
+    assert (int(second.nonfinite), int(second.step)) == (1, 2)
+    assert int(step(second, good)[0].phases[0].objective["parts"]) == 6
+
+
+def test_moments_take_in_every_part_as_a_batch():
+    """NVIL on every second row: its moments are those after two batches of that size, with the model held still."""
+    model = sigmoid_belief_network(4, layers=(2,))
+    objective = nvil(model, baseline=None)
+    x = jnp.asarray(np.random.RandomState(0).randint(0, 2, (6, 4)), jnp.float32)
+    init, step = make_train_step(Phase(objective, (), optax.sgd(0.1)), accumulate=2)
+    params = model.init(KEY, x[0], ())
+    moments = step(init(KEY, params, x), x)[0].phases[0].objective
+    assert [int(m.batches) for m in moments] == [2]
+    draw, state = jax.random.fold_in(jax.random.fold_in(KEY, 0), 0), objective.init(KEY, params, Batch(x))[1]
+
+    @quick_jit
+    def expected(state):
+        for part in range(2):
+            key = PartKey(draw, jnp.int32(part), 2)
+            _, (state, _) = objective.loss(Trainable(params), state, key, Batch(x[part::2]), 0)
+        return state
+
+    assert worst(moments, expected(state)) < 1e-5
+
+
+def test_parts_that_cannot_be_are_refused():
+    model, sampler = vae(4), moment_matching_generator(4)
+    objective = elbo(model, free_bits=1.0)
+    for refused, reason in (
+        (moment_matching(sampler), "moment_matching compares all pairs of a batch"),
+        (objective, "elbo's free bits are of the KL averaged over a whole batch"),
+        (weighted_sum({"a": (1.0, objective)}), "elbo's free bits"),
+    ):
+        with pytest.raises(ConfigError, match=f"accumulate: got 2, but {reason}"):
+            make_train_step(refused, optax.sgd(0.1), accumulate=2)
+        make_train_step(refused, optax.sgd(0.1), accumulate=1)
+    with pytest.raises(ConfigError, match="accumulate: got 0, expected an integer, at least 1"):
+        make_train_step(elbo(model), optax.sgd(0.1), accumulate=0)
+    init, step = make_train_step(quadratic, optax.sgd(0.1), accumulate=2)
+    with pytest.raises(DataError, match="accumulate: got 2, which does not divide the batch of 3 examples"):
+        step(init(KEY, two_groups(), batches(1)[0]), batches(1)[0])

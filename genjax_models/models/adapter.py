@@ -15,6 +15,7 @@ import jax
 from genjax_models.core import ImplicitModel, LatentVariableModel, LikelihoodModel, is_hashable
 from genjax_models.errors import ModelError
 from genjax_models.models.initializers import one_draw
+from genjax_models.policy import obeying
 
 GROUPS = ("generative", "recognition", "shared", "critic", "autoencoder")
 M = TypeVar("M", LatentVariableModel, LikelihoodModel, ImplicitModel)
@@ -22,13 +23,15 @@ M = TypeVar("M", LatentVariableModel, LikelihoodModel, ImplicitModel)
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """`module.method(*args)` as a pure function of the parameters."""
+    """`module.method(*args)` as a pure function of the parameters, computed by the policy of a training step."""
 
     module: nn.Module
     name: str
 
     def __call__(self, params, *args):
-        return self.module.apply({"params": params}, *args, method=self.name)
+        return obeying(
+            lambda params, *args: self.module.apply({"params": params}, *args, method=self.name), params, *args
+        )
 
 
 @dataclasses.dataclass(frozen=True)

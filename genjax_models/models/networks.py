@@ -48,9 +48,13 @@ def spectral_norm(kernel: jax.Array) -> jax.Array:
         v = v / jnp.maximum(jnp.max(jnp.abs(v)), tiny)
         return v / jnp.maximum(jnp.linalg.norm(v), tiny)
 
+    def times(u, w):
+        # A norm of few digits would not hold the matrix to it: neither accelerators' default nor a policy's will do.
+        return jnp.matmul(u, w, precision="highest")
+
     start = unit(jnp.asarray(np.random.RandomState(0).normal(size=matrix.shape[1]), kernel.dtype))
-    v = jax.lax.fori_loop(0, POWER_ITERATIONS, lambda _, v: unit(unit(fixed @ v) @ fixed), start)
-    return unit(fixed @ v) @ matrix @ v
+    v = jax.lax.fori_loop(0, POWER_ITERATIONS, lambda _, v: unit(times(unit(times(fixed, v)), fixed)), start)
+    return times(times(unit(times(fixed, v)), matrix), v)
 
 
 class Affine(nn.Module):

@@ -74,7 +74,8 @@ class Full(NamedTuple):
 
     def sample_and_log_prob(self, key):
         noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
-        return self.loc + self.tril @ noise, self._log_prob_of_noise(noise)
+        # Exact, for the log-probability is of the noise: few digits would make z one of another noise.
+        return self.loc + jnp.matmul(self.tril, noise, precision="highest"), self._log_prob_of_noise(noise)
 
     def log_prob(self, z):
         return self._log_prob_of_noise(jax.scipy.linalg.solve_triangular(self.tril, z - self.loc, lower=True))

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, OptimizerConfig, as_number, config, field
-from genjax_models.core import Batch, ImplicitModel, Key, Objective, Params, Phase, along_batch, as_batch
+from genjax_models.core import Batch, ImplicitModel, Key, Objective, Params, Phase, as_batch
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.algebra import weighted_sum
 from genjax_models.objectives.common import only, owns_nothing
+from genjax_models.objectives.parts import ByRow, draw_rows, example_keys, split
 
 Kind = Literal["minimax", "non_saturating", "wasserstein"]
 
@@ -25,8 +26,7 @@ class Players(NamedTuple):
 
 def _draw(model: ImplicitModel, params: Params, key: Key, batch: Batch) -> jax.Array:
     """A sample for every example of the batch, under its context, [B, D]."""
-    keys = along_batch(jax.random.split(key, batch.x.shape[0]))
-    return jax.vmap(functools.partial(model.sample, params))(keys, batch.context)
+    return jax.vmap(functools.partial(model.sample, params))(example_keys(key, batch.x.shape[0]), batch.context)
 
 
 def _judge(model: Any, params: Params, x: jax.Array, context: Any) -> jax.Array:
@@ -42,7 +42,7 @@ def slope_norms(model: Any, params: Params, x: jax.Array, context: Any) -> jax.A
 
 
 @dataclasses.dataclass(frozen=True)
-class CriticLoss:
+class CriticLoss(ByRow):
     """`Objective.loss` of the critic."""
 
     model: Any  # an ImplicitModel with a critic
@@ -51,7 +51,7 @@ class CriticLoss:
 
     def __call__(self, trainable, state, key, batch, step):
         batch = as_batch(batch)
-        noise, mix = jax.random.split(key)
+        noise, mix = split(key)
         params = only("critic", trainable.model)
         y = jax.lax.stop_gradient(_draw(self.model, params, noise, batch))
         # One pass of the critic over both.
@@ -63,14 +63,14 @@ class CriticLoss:
             value = jnp.mean(jax.nn.log_sigmoid(real)) + jnp.mean(jax.nn.log_sigmoid(-fake))
         if self.gradient_penalty is None:
             return -value, (state, {"value": value})
-        e = jax.random.uniform(mix, (len(y), 1))
+        e = draw_rows(lambda k, n: jax.random.uniform(k, (n, 1)), mix, len(y))
         norms = slope_norms(self.model, params, e * batch.x + (1 - e) * y, batch.context)
         penalty = jnp.mean((norms - 1) ** 2)
         return -value + self.gradient_penalty * penalty, (state, {"value": value, "gradient_penalty": penalty})
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratorLoss:
+class GeneratorLoss(ByRow):
     """`Objective.loss` of the generator."""
 
     model: Any  # an ImplicitModel with a critic

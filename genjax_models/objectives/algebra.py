@@ -10,6 +10,7 @@ from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
 from genjax_models.core import Metrics, Objective, Trainable
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.objectives.common import owns_nothing
+from genjax_models.objectives.parts import split
 from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 Parts = tuple[tuple[str, float | Schedule, Objective], ...]
@@ -34,8 +35,16 @@ class SumLoss:
 
     parts: Parts
 
+    @property
+    def draws_by_row(self) -> bool:
+        return all(part.draws_by_row for _, _, part in self.parts)
+
+    @property
+    def needs_whole_batch(self) -> str | None:
+        return next((part.needs_whole_batch for _, _, part in self.parts if part.needs_whole_batch), None)
+
     def __call__(self, trainable, state, key, batch, step):
-        keys = jax.random.split(key, len(self.parts))
+        keys = split(key, len(self.parts))
         value, states = 0.0, []
         metrics: Metrics = {}
         for (name, weight, part), k, own, old in zip(self.parts, keys, trainable.own, state, strict=True):

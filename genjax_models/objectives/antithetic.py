@@ -25,6 +25,7 @@ from genjax_models.errors import require_count
 from genjax_models.objectives.binary import draw_uniforms, require_uniforms, score_bernoulli, sum_units
 from genjax_models.objectives.common import log_joint, loss_of, owns_nothing
 from genjax_models.objectives.particles import leave_one_out_bounds, log_mean_exp
+from genjax_models.objectives.parts import ByRow
 
 
 def mean_given_pair(z: jax.Array, mirrored_z: jax.Array, logits: jax.Array, mirrored_logits: jax.Array) -> jax.Array:
@@ -82,7 +83,7 @@ def pair_estimate(log_w: jax.Array, baseline: jax.Array | float = 0.0) -> PairEs
 
 
 @dataclasses.dataclass(frozen=True)
-class AntitheticLoss:
+class AntitheticLoss(ByRow):
     """`Objective.loss` of `arm` and `disarm`."""
 
     model: LatentVariableModel

@@ -10,6 +10,7 @@ from genjax_models.core import Batch, Context, Key, Latents, LatentVariableModel
 from genjax_models.distributions import bernoulli_log_prob
 from genjax_models.errors import ModelError
 from genjax_models.objectives.common import require_latent_variable_model
+from genjax_models.objectives.parts import draw_rows, split
 
 
 def require_uniforms(objective: str, model: Any) -> None:
@@ -52,13 +53,13 @@ def draw_uniforms(model: LatentVariableModel, params: Params, key: Key, batch: B
     log-odds of u are finite.
     """
     leaves, structure = jax.tree.flatten(latent_shapes(model, params, batch))
-    keys = jax.random.split(key, len(leaves))
-    shape = (batch.x.shape[0], *axes)
-    drawn = [
-        jax.random.uniform(k, (*shape, *leaf.shape), leaf.dtype) + jnp.finfo(leaf.dtype).eps / 2
-        for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+
+    def draw(key, leaf):
+        shape = (*axes, *leaf.shape)
+        u = draw_rows(lambda k, n: jax.random.uniform(k, (n, *shape), leaf.dtype), key, batch.x.shape[0])
+        return u + jnp.finfo(leaf.dtype).eps / 2
+
+    return jax.tree.unflatten(structure, list(map(draw, split(key, len(leaves)), leaves)))
 
 
 def sum_units(values: Latents, axes: int) -> Scalar:

@@ -24,6 +24,7 @@ from genjax_models.core import (
 )
 from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.particles import Estimate
+from genjax_models.objectives.parts import ByRow, example_keys
 from genjax_models.optimizers import value_at
 
 
@@ -83,7 +84,7 @@ def only(group: str, params: Params) -> Params:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chunked:
+class Chunked(ByRow):
     """Base of losses whose particles may be computed some at a time."""
 
     chunk: int | None = dataclasses.field(default=None, kw_only=True)  # None for all at once
@@ -139,7 +140,7 @@ class ParticleConfig(ObjectiveConfig):
 
 def particle_keys(key: Key, batch: Batch, num_particles: int) -> jax.Array:
     """A key for every particle of every example, [B, K]."""
-    return jax.vmap(lambda k: jax.random.split(k, num_particles))(jax.random.split(key, batch.x.shape[0]))
+    return jax.vmap(lambda k: jax.random.split(k, num_particles))(example_keys(key, batch.x.shape[0]))
 
 
 def in_chunks(function: Callable[[jax.Array], Any], keys: jax.Array, chunk: int | None) -> Any:

@@ -16,6 +16,7 @@ from genjax_models.objectives.common import (
     require_latent_variable_model,
     require_reparameterized,
 )
+from genjax_models.objectives.parts import ByRow, example_keys
 from genjax_models.sequences import frames_of, mask_of, scan_steps, where_on
 
 Resampling = Literal["multinomial", "systematic"]
@@ -114,7 +115,7 @@ def require_filter(name: str, model: Any, resampling: str, criterion: str) -> No
 
 
 @dataclasses.dataclass(frozen=True)
-class FIVOLoss:
+class FIVOLoss(ByRow):
     """`Objective.loss` of `fivo`."""
 
     model: LatentVariableModel
@@ -132,7 +133,7 @@ class FIVOLoss:
             there = jnp.sum(mask_of(c, len(found.resampled)))
             return found.log_estimate, jnp.sum(found.resampled) / jnp.maximum(1, there)
 
-        keys = jax.random.split(key, batch.x.shape[0])
+        keys = example_keys(key, batch.x.shape[0])
         bounds, resampled = jax.vmap(example)(keys, batch.x, batch.context)
         bound = jnp.mean(bounds)
         metrics = {"bound": jax.lax.stop_gradient(bound), "resampled": jnp.mean(resampled)}

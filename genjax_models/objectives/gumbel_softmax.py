@@ -17,11 +17,12 @@ from genjax_models.objectives.common import (
     propose,
     require_latent_variable_model,
 )
+from genjax_models.objectives.parts import ByRow, draw_rows, split
 from genjax_models.optimizers import Schedule, build_value, value_at
 
 
 @dataclasses.dataclass(frozen=True)
-class GumbelSoftmaxLoss:
+class GumbelSoftmaxLoss(ByRow):
     """`Objective.loss` of `gumbel_softmax`."""
 
     model: LatentVariableModel
@@ -34,19 +35,20 @@ class GumbelSoftmaxLoss:
         assert self.model.class_logits is not None
         assert self.model.kl is not None
         temperature = value_at(self.temperature, step)
-        soft, hard = jax.random.split(key)
+        soft, hard = split(key)
         logits = jax.vmap(functools.partial(self.model.class_logits, params))(batch.x, batch.context)
         leaves, structure = jax.tree.flatten(logits)
 
         def relax(key, v):
-            noise = jax.random.gumbel(key, (v.shape[0], self.num_particles, *v.shape[1:]), v.dtype)
+            shape = (self.num_particles, *v.shape[1:])
+            noise = draw_rows(lambda k, n: jax.random.gumbel(k, (n, *shape), v.dtype), key, v.shape[0])
             y = jax.nn.softmax((v[:, None] + noise) / temperature, axis=-1)
             if not self.straight_through:
                 return y
             z = jax.nn.one_hot(jnp.argmax(y, axis=-1), y.shape[-1], dtype=y.dtype)
             return z + (y - jax.lax.stop_gradient(y))
 
-        keys = jax.random.split(soft, len(leaves))
+        keys = split(soft, len(leaves))
         z = jax.tree.unflatten(structure, [relax(k, v) for k, v in zip(keys, leaves, strict=True)])
         relaxed = jnp.mean(log_joint(self.model, params, z, batch).likelihood)
         kl = jnp.mean(total(jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context)))

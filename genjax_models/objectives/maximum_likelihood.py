@@ -11,10 +11,11 @@ from genjax_models.config import ObjectiveConfig, config
 from genjax_models.core import LikelihoodModel, Objective, as_batch
 from genjax_models.errors import ModelError
 from genjax_models.objectives.common import owns_nothing
+from genjax_models.objectives.parts import ByRow, common_key, example_keys, split
 
 
 @dataclasses.dataclass(frozen=True)
-class MaximumLikelihoodLoss:
+class MaximumLikelihoodLoss(ByRow):
     """`Objective.loss` of `maximum_likelihood`."""
 
     model: LikelihoodModel
@@ -24,10 +25,10 @@ class MaximumLikelihoodLoss:
         if self.model.training_log_prob is None:
             scores = jax.vmap(functools.partial(self.model.log_prob, params))(batch.x, batch.context)
         else:
-            shared, own = jax.random.split(key)
+            shared, own = split(key)
             score = functools.partial(self.model.training_log_prob, params)
-            keys = jax.random.split(own, batch.x.shape[0])
-            scores = jax.vmap(score, (0, None, 0, 0))(keys, shared, batch.x, batch.context)
+            keys = example_keys(own, batch.x.shape[0])
+            scores = jax.vmap(score, (0, None, 0, 0))(keys, common_key(shared), batch.x, batch.context)
         bound = jnp.mean(scores)
         return -bound, (state, {"bound": jax.lax.stop_gradient(bound)})
 

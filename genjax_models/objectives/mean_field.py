@@ -25,6 +25,7 @@ from genjax_models.config import ObjectiveConfig, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch
 from genjax_models.errors import ModelError, require_count
 from genjax_models.objectives.common import loss_of, owns_nothing, require_latent_variable_model
+from genjax_models.objectives.parts import ByRow
 
 Layers = tuple[jax.Array, ...]
 AffineLayers = tuple[jax.Array, tuple[tuple[jax.Array, jax.Array], ...]]  # as `LatentVariableModel.affine_layers` gives
@@ -215,7 +216,7 @@ def _fit_means(w, b, logits, xi, below, z):
 
 
 @dataclasses.dataclass(frozen=True)
-class MeanFieldLoss:
+class MeanFieldLoss(ByRow):
     """`Objective.loss` of `mean_field`."""
 
     model: LatentVariableModel

@@ -58,6 +58,7 @@ class MomentMatchingLoss:
     bandwidths: tuple[Any, ...]
     root: bool
     num_samples: int | None
+    needs_whole_batch: ClassVar[str] = "moment_matching compares all pairs of a batch and its samples"
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)

@@ -28,6 +28,7 @@ from genjax_models.objectives.binary import (
     score_bernoulli,
 )
 from genjax_models.objectives.common import loss_of, owns_nothing
+from genjax_models.objectives.parts import ByRow
 
 
 def muprop_estimate(model: LatentVariableModel, params: Params, u: Latents, x: X, c: Context) -> tuple[Scalar, Scalar]:
@@ -59,7 +60,7 @@ def muprop_estimate(model: LatentVariableModel, params: Params, u: Latents, x: X
 
 
 @dataclasses.dataclass(frozen=True)
-class MuPropLoss:
+class MuPropLoss(ByRow):
     """`Objective.loss` of `muprop`."""
 
     model: LatentVariableModel

@@ -11,6 +11,7 @@ from genjax_models.core import Joint, LatentVariableModel, Objective, as_batch, 
 from genjax_models.errors import ModelError, require_bool, require_count
 from genjax_models.objectives.baselines import Moments, Network, Neural, as_baseline
 from genjax_models.objectives.common import held_particles, log_joint, loss_of, require_latent_variable_model
+from genjax_models.objectives.parts import ByRow
 
 
 class Signal(NamedTuple):
@@ -73,7 +74,7 @@ class NVILInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class NVILLoss:
+class NVILLoss(ByRow):
     """`Objective.loss` of `nvil`."""
 
     model: LatentVariableModel

@@ -39,6 +39,10 @@ class ELBOLoss(Chunked):
     free_bits: float | Schedule | None = None
     by_dimension: bool = False
 
+    @property
+    def needs_whole_batch(self) -> str | None:
+        return None if self.free_bits is None else "elbo's free bits are of the KL averaged over a whole batch"
+
     def _kl_of_gradient(self, terms, step):
         """The KL that is followed, from its terms, leaves [B, ...]: those below the free nats stand still."""
         free = value_at(self.free_bits, step)

@@ -37,6 +37,7 @@ from genjax_models.objectives.binary import (
     sum_units,
 )
 from genjax_models.objectives.common import loss_of
+from genjax_models.objectives.parts import ByRow
 
 
 def network_input(z: Latents, x: X, c: Context) -> jax.Array:
@@ -69,7 +70,7 @@ class ControlVariateInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class ControlVariateLoss:
+class ControlVariateLoss(ByRow):
     """`Objective.loss` of `rebar` and `relax`."""
 
     model: LatentVariableModel

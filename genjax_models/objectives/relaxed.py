@@ -29,6 +29,7 @@ from genjax_models.errors import ConfigError, ModelError, require_count
 from genjax_models.objectives.binary import require_factorial_posterior
 from genjax_models.objectives.common import Chunked, ParticleConfig, fixed_particles, in_chunks, loss_of, owns_nothing
 from genjax_models.objectives.particles import log_mean_exp
+from genjax_models.objectives.parts import draw_rows, split
 from genjax_models.optimizers import Schedule, build_value, value_at
 
 Slope = Literal["sigmoid", "identity"]
@@ -68,7 +69,8 @@ def _of_particles(function: Callable, key: Key, batch: Batch, num_particles: int
         rows = jax.tree.map(lambda v: jnp.repeat(v, keys.shape[1], axis=0), batch)
         return jax.vmap(function)(keys.ravel(), rows.x, rows.context).reshape(keys.shape)
 
-    return in_chunks(of, jax.random.split(key, size * num_particles).reshape(size, num_particles), chunk)
+    keys = draw_rows(lambda k, n: jax.random.split(k, n * num_particles).reshape(n, -1), key, size)
+    return in_chunks(of, keys, chunk)
 
 
 def relaxed_log_weight(
@@ -112,7 +114,7 @@ class ConcreteLoss(Chunked):
         params, batch = trainable.model, as_batch(batch)
         temperatures = value_at(self.temperature, step), value_at(self.prior_temperature, step)
         held = jax.lax.stop_gradient(params)
-        soft, hard = jax.random.split(key)
+        soft, hard = split(key)
 
         def particle(key, x, c):
             noise = logistic_noise(self.model, params, key, x, c)

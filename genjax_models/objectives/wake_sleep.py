@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, ScheduleConfig, config, field
-from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, along_batch, as_batch, total
+from genjax_models.core import Key, LatentVariableModel, Objective, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, require_count
 from genjax_models.objectives.common import (
     Chunked,
@@ -25,6 +25,7 @@ from genjax_models.objectives.common import (
     require_latent_variable_model,
 )
 from genjax_models.objectives.particles import Estimate, reweighted_wake, wake
+from genjax_models.objectives.parts import example_keys, split
 from genjax_models.optimizers import Schedule, build_value, plain_number, value_at
 
 
@@ -46,7 +47,7 @@ class WakeSleepLoss(Chunked):
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        awake, asleep = jax.random.split(key)
+        awake, asleep = split(key)
         groups = only("generative", params), only("recognition", params)
         log_p, log_q = fixed_particles(self.model, *groups, awake, batch, self.num_particles, self.chunk)
         a = jax.vmap(self.estimate)(*jax.lax.stop_gradient((log_p, log_q)))
@@ -56,7 +57,7 @@ class WakeSleepLoss(Chunked):
             surrogate = surrogate + value_at(self.wake, step) * jnp.mean(jnp.sum(a.recognition * log_q, axis=1))
         metrics = {"bound": bound}
         if self.sleep is not None:
-            keys = along_batch(jax.random.split(asleep, batch.x.shape[0]))
+            keys = example_keys(asleep, batch.x.shape[0])
             dream = jax.vmap(lambda key, c: recognize_dreams(self.model, params, key, c))(keys, batch.context)
             metrics["sleep"] = jnp.mean(dream)
             surrogate = surrogate + value_at(self.sleep, step) * metrics["sleep"]

@@ -1,7 +1,8 @@
 """Time and memory of a training step against K, batch, width, sweep size and devices.
 
-`python tests/benchmarks/cost.py` prints them. With `--write FILE` the curves, and what they say of sizes beyond this machine, become a page in Markdown. Memory is
-XLA's own account of what a program sets aside; time is the least of several calls of a compiled chunk.
+`python tests/benchmarks/cost.py` prints them. With `--write FILE` the curves, and what they say of sizes beyond this
+machine, become a page in Markdown. Memory is XLA's own account of what a program sets aside; time is the least of
+several calls of a compiled chunk.
 """
 
 import argparse
@@ -161,10 +162,10 @@ def arithmetic(curves: dict[str, list[Point]]) -> list[str]:
     parameters = sum(v.size for v in jax.tree.leaves(_parameters()))
     state = 4 * 3 * parameters
     recomputing = (
-        f"A step of K = {many:,} takes {flops / 1e12:.1f} TFLOP with chunks ({operations(WIDTH, BATCH, many) / 1e12:.1f} "
-        f"without, and {per_particle * many / 2**10:.0f} GiB by the fitted line; in chunks {chunked[-1].megabytes:.0f} "
-        f"MiB, as measured at K = {chunked[-1].size:,}). At {SHARE:.0%} of a chip's peak, each batch shared out to the "
-        "chips, and without the gradients' all-reduce:"
+        f"A step of K = {many:,} takes {flops / 1e12:.1f} TFLOP in chunks, and {chunked[-1].megabytes:.0f} MiB as at "
+        f"K = {chunked[-1].size:,}; all at once {operations(WIDTH, BATCH, many) / 1e12:.1f} TFLOP, and by the fitted "
+        f"line {per_particle * many / 2**10:.0f} GiB. In chunks, at {SHARE:.0%} of a chip's peak, each batch shared "
+        "out to the chips, and without the gradients' all-reduce:"
     )
     lines = ["## Beyond this machine", "", recomputing, "", "| chip | chips | ms a step |", "| --- | ---: | ---: |"]
     for chip, (peak, _) in CHIPS.items():
