@@ -531,7 +531,9 @@ def _arrays(data: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """A run as pure functions of (configuration, key, data); `data` is [N, D], or a `Batch` of that with contexts.
+    """A run as pure functions of (configuration, key, data).
+
+    `data` is [N, D], or a `Batch` of that with contexts, or either on several devices by `spread.spread`.
 
     The compiled programs depend on the configuration's structure alone: other floats compile nothing again.
     """
