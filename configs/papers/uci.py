@@ -137,11 +137,11 @@ NOTES = {
     "DARN": "the recipe of RWS, NADE with the model replaced; nothing was tuned for it",
     "RWS, NADE": "factorial q, where the paper has NADE conditionals there too",
     "BiHM": "-log p~*(x), as in the paper, by which models are compared",
-    "EoNADE, 16 orders, dna": "overfits: best on the validation split after a fifth of the updates; one hidden layer of "
-    "200 units at other rates, and decays from 0.1 to 1, was worse still",
+    "EoNADE, 16 orders, dna": "overfits: best on the validation split after a fifth of the updates; one hidden layer "
+    "of 200 units at other rates, and decays from 0.1 to 1, was worse still",
     "FVSBN, adult": "other rates and a smaller decay were no better on the validation split",
-    "MADE, adult": "the best on the validation split of rates from 2e-3 to 0.16 and decays from 0.1 to 2; sixteen masks "
-    "were far worse",
+    "MADE, adult": "the best on the validation split of rates from 2e-3 to 0.16 and decays from 0.1 to 2; sixteen "
+    "masks were far worse",
     "BiHM, mushrooms": "the best on the validation split of 16 rates and decays",
     "BiHM, dna": "K = 30 at a higher rate and decay gave 92.89 in 36 minutes",
 }
