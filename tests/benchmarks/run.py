@@ -1,13 +1,15 @@
-"""Run the benchmarks: `python tests/benchmarks/run.py [NAME ...] [--json FILE]`.
+"""Run the benchmarks: `python tests/benchmarks/run.py [NAME ...] [--json FILE] [--write FILE]`.
 
 Every row is a ratio of two measurements taken in turns in one run; lower is better. Run it on an idle machine.
 """
 
 import argparse
-import importlib
+import datetime
+import importlib.util
 import json
+import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -34,6 +36,9 @@ BENCHMARKS = (
 )
 
 
+MODULES = {"pyro-ppl": "pyro"}  # what packages are imported as, where that is not their name
+
+
 def table(rows: Iterable[Row]) -> str:
     """The rows as text in columns."""
     head = ("", "ours", "other", "unit", "ratio", "target", "")
@@ -50,9 +55,37 @@ def _verdict(row: Row) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What the figures depend on."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "pythae", "torch", "flowjax")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    """What the figures depend on, of what is installed."""
+    packages = ("jax", "jaxlib", "flax", "optax", "numpyro", "pyro-ppl", "pythae", "torch", "flowjax", "grain")
+    there = {name: metadata.version(name) for name in packages if importlib.util.find_spec(MODULES.get(name, name))}
+    return {"python": platform.python_version(), **there}
+
+
+def page(measured: Mapping[str, Sequence[Row]], about: Mapping[str, str]) -> str:
+    """The rows of each benchmark as Markdown, below what they measure.
+
+    Args:
+        measured: by the benchmark's name.
+        about: the first line of each one's docstring.
+    """
+    lines = [
+        "# Speed",
+        "",
+        "Every row is a ratio of two measurements taken in turns in one run; lower is better.",
+        "",
+        "| | ours | other | unit | ratio | target | |",
+        "| --- | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    for rows in measured.values():
+        lines += [
+            f"| {r.name} | {r.ours:.1f} | {r.other:.1f} | {r.unit} | {r.ratio:.2f} | {r.target:g} | {_verdict(r)} |"
+            for r in rows
+        ]
+    lines += ["", *(f"- `{name}`: {about[name]}" for name in measured), ""]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    lines.append(f"Measured {datetime.date.today()} on {cores} {platform.machine()} cores. Versions: {listed}.")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -61,18 +94,23 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which to run (default: all)")
     parser.add_argument("--list", action="store_true", help="print the names with what they measure, and run none")
     parser.add_argument("--json", metavar="FILE", help="write the rows to a file as well")
+    parser.add_argument("--write", metavar="FILE", help="write them as a page in Markdown as well")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     modules = {name: importlib.import_module(name) for name in arguments.names or BENCHMARKS}
+    about = {name: str(module.__doc__).splitlines()[0] for name, module in modules.items()}
     if arguments.list:
-        print("\n".join(f"{name:18}  {module.__doc__.splitlines()[0]}" for name, module in modules.items()))
+        print("\n".join(f"{name:18}  {line}" for name, line in about.items()))
         return
-    rows: list[Row] = []
+    measured: dict[str, list[Row]] = {}
     for name, module in modules.items():
         print(f"{name} ...", flush=True)
-        rows += module.rows()
+        measured[name] = module.rows()
+    rows = [row for own in measured.values() for row in own]
     print(table(rows))
+    if arguments.write:
+        Path(arguments.write).write_text(page(measured, about), encoding="utf-8")
     if arguments.json:
         document = {"versions": versions(), "rows": [row._asdict() for row in rows]}
         Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
