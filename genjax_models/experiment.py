@@ -197,7 +197,7 @@ def train_run(
     with _locked_by_first(run.folder), StopSignals() as signals, streaming as stream:
         clock = Clock(started)
         with processes.naming_the_lost(lambda: _what_survives(run)):
-            state, rows = _train_steps(run, existed, train, data, x, stream, clock, signals, log, live)
+            state, rows = _train_steps(run, existed, train, data, x, mesh, stream, clock, signals, log, live)
             signals.at_once = True  # all steps are saved: there is nothing to finish first
             return _finish(run, state, data, rows, clock, log)
 
@@ -345,6 +345,7 @@ def _train_steps(
     train: Train,
     data: Dataset,
     x: Any,
+    mesh: Mesh | None,
     stream: Stream | None,
     clock: Clock,
     signals,
@@ -376,7 +377,7 @@ def _train_steps(
 
         train_bound, metric = record.train_bound, None
         if record.due:
-            metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation))
+            metric = record.evaluated(measure(run, state, evaluated_parameters(state), 0, x_validation, mesh))
         progress.show(record.step, train_bound, record.validation.get(best_by(config)), record.due)
         came = processes.any_of(bool(signals.came))
         if record.due or came:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from genjax_models import checkpoints, processes
 from genjax_models.config import Config, DataConfig
@@ -98,8 +99,10 @@ def how_measured(run: Run, data: Dataset) -> dict[str, Any]:
     }
 
 
-@functools.partial(jax.jit, static_argnames="visible")
-def example_metrics(config: Config, state: TrainState, params: Params, key, x, visible: int) -> dict[str, jax.Array]:
+@functools.partial(jax.jit, static_argnames=("visible", "devices"))
+def example_metrics(
+    config: Config, state: TrainState, params: Params, key, x, visible: int, devices: int | Mesh = 1
+) -> dict[str, jax.Array]:
     """The objective's metrics on every example, each [N]; `x` may be a `Batch`. Of a sampler, its distance from them
     all, [1]."""
     if config.model.capability == "ImplicitModel":
@@ -109,7 +112,7 @@ def example_metrics(config: Config, state: TrainState, params: Params, key, x, v
     metrics: dict[str, jax.Array] = {}
     for phase, held, prefix in zip(phases, state.phases, metric_prefixes(phases), strict=True):
         trainable = Trainable(params, held.own)
-        found = objective_metrics(phase.objective, trainable, held.objective, key, x, state.step)
+        found = objective_metrics(phase.objective, trainable, held.objective, key, x, state.step, devices=devices)
         metrics |= {prefix + name: value for name, value in found.items()}
     return metrics
 
@@ -355,10 +358,12 @@ def evaluation_key(seed: Any, stream: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), EVALUATION), stream)
 
 
-def measure(run: Run, state: TrainState, params: Params, stream: int, x: jax.Array) -> dict[str, jax.Array]:
-    """The objective's metrics on every example, each [N]."""
+def measure(
+    run: Run, state: TrainState, params: Params, stream: int, x: jax.Array, mesh: Mesh | None = None
+) -> dict[str, jax.Array]:
+    """The objective's metrics on every example, each [N], by the devices of a mesh where the state lies on one."""
     key = evaluation_key(run.config.seed, stream)
-    return example_metrics(program_config(run.config), state, params, key, x, run.data.visible)
+    return example_metrics(program_config(run.config), state, params, key, x, run.data.visible, mesh or 1)
 
 
 def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples: int) -> Tested:

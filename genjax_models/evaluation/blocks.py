@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax_models.core import Batch, is_hashable
 from genjax_models.errors import DataError, require_count
@@ -43,18 +43,21 @@ def devices_for(*trees: Any) -> int:
     return len(devices)
 
 
-def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: int = 1) -> Any:
+def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: int | Mesh = 1) -> Any:
     """`function(key, example)` of every example, leaves [N, ...], `block` examples at a time.
 
     Example i gets `fold_in(key, i)`, so its value does not depend on the block's size. The blocks are shared out to
-    that many devices, where there is one for each.
+    that many devices of this process, or to those of a mesh with one axis, where there is one for each; of a mesh, the
+    values come to all devices whole.
     """
+    whole = isinstance(devices, Mesh)
+    mesh = devices if isinstance(devices, Mesh) else Mesh(np.array(jax.local_devices()[:devices]), ("examples",))
     number = jax.tree.leaves(examples)[0].shape[0]
     block = min(block, number)
     blocks = -(-number // block)
-    spread = blocks >= devices > 1
+    spread = blocks >= mesh.size > 1
     if spread:
-        blocks = -(-blocks // devices) * devices
+        blocks = -(-blocks // mesh.size) * mesh.size
 
     def of_block(indices):
         rows = jax.tree.map(lambda v: v[indices], examples)
@@ -65,12 +68,13 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
         return jax.lax.map(of_block, indices)
 
     if spread:
-        mesh, split = Mesh(np.array(jax.local_devices()[:devices]), ("examples",)), PartitionSpec("examples")
+        split = PartitionSpec(*mesh.axis_names)
         of_device = jax.shard_map(of_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     # The last block is filled up with the last example.
     indices = jnp.minimum(jnp.arange(blocks * block), number - 1).reshape(blocks, block)
     values = of_device(indices)
-    return jax.tree.map(lambda v: v.reshape(blocks * block, *v.shape[2:])[:number], values)
+    values = jax.tree.map(lambda v: v.reshape(blocks * block, *v.shape[2:])[:number], values)
+    return jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec())) if whole else values
 
 
 def compiled(function: Callable, static: int) -> Callable:

@@ -9,7 +9,15 @@ from genjax_models.evaluation.blocks import in_blocks
 
 
 def objective_metrics(
-    objective: Objective, trainable: Trainable, state: Any, key: Key, x: Any, step: Any = 0, *, block: int = 100
+    objective: Objective,
+    trainable: Trainable,
+    state: Any,
+    key: Key,
+    x: Any,
+    step: Any = 0,
+    *,
+    block: int = 100,
+    devices: Any = 1,
 ) -> Metrics:
     """The metrics of an objective, such as its bound, on every example by itself.
 
@@ -21,6 +29,7 @@ def objective_metrics(
         x: examples [N, D], or a `Batch` with contexts.
         step: the step that schedules are read at.
         block: examples computed at a time.
+        devices: of this process, or a mesh of devices with one axis, that the blocks are shared out to.
 
     Returns:
         A dict from the metric's name to its values [N], nats for bounds.
@@ -30,4 +39,4 @@ def objective_metrics(
         one = jax.tree.map(lambda v: v[None], row)
         return objective.loss(trainable, state, key, one, step)[1][1]
 
-    return in_blocks(example, key, as_batch(x), block)
+    return in_blocks(example, key, as_batch(x), block, devices)
