@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 
 from genjax_models import experiment, plots, processes
-from genjax_models.config import Config, Evaluation, Training
+from genjax_models.config import Config
 from genjax_models.data import Digits, shard
 from genjax_models.errors import ConfigError, RunError
 from genjax_models.experiment import train_run
-from genjax_models.models import VAE
-from genjax_models.models.networks import MLP
-from genjax_models.objectives import IWAE
-from genjax_models.optimizers import Adam
+from genjax_models.overlay import overlay
 from genjax_models.processes import Launch, Lost, join, launched_by, naming_the_lost
 
 SOURCE = """
@@ -40,14 +37,15 @@ CONFIG = Config(
     evaluation=Evaluation(num_samples=5, validation_examples=30, test_examples=40),
 )
 """
-CONFIG = Config(
-    model=VAE(latent=4, encoder=MLP((128,)), decoder=MLP((128,))),
-    objective=IWAE(num_particles=3),
-    optimizer=Adam(1e-3),
-    data=Digits(binarization="dynamic"),
-    training=Training(num_steps=60, batch_size=16, evaluate_every=20, chunk=10),
-    evaluation=Evaluation(num_samples=5, validation_examples=30, test_examples=40),
-)
+
+
+def config_of(source: str) -> Config:
+    names: dict = {}
+    exec(source, names)
+    return names["CONFIG"]
+
+
+CONFIG = overlay(config_of(SOURCE), {"training.num_steps": 60, "training.evaluate_every": 20})
 
 
 def curve(folder):
@@ -235,11 +233,10 @@ def test_one_of_two_processes_is_killed_and_the_run_goes_on(tmp_path, undrawn):
     assert "another process of this run is gone" in said
     assert "checkpoints/000000040 survives" in said or "checkpoints/000000080 survives" in said
     assert not (folder / "result.json").exists()
-    exec(SOURCE, space := {})
     resumed, log = tmp_path / "run", []
-    found = train_run(space["CONFIG"], resumed, log=log.append, devices=2)
+    found = train_run(config_of(SOURCE), resumed, log=log.append, devices=2)
     assert "resuming from step" in log[1]
-    straight = train_run(space["CONFIG"], tmp_path / "straight", log=quiet)
+    straight = train_run(config_of(SOURCE), tmp_path / "straight", log=quiet)
     np.testing.assert_allclose(curve(resumed), curve(tmp_path / "straight"), rtol=1e-4)
     assert abs(found["test_nll"] - straight["test_nll"]) < 1e-2
 
@@ -256,8 +253,7 @@ def test_four_processes_train_as_one(tmp_path, undrawn):
     assert [code for _, code in said] == [0, 0, 0, 0], said
     assert "each batch of 16 is shared by 4 devices of 4 processes." in said[0][0]
     assert "shared by" not in said[1][0]
-    exec(source, space := {})
-    train_run(space["CONFIG"], tmp_path / "one", log=quiet)
+    train_run(config_of(source), tmp_path / "one", log=quiet)
     np.testing.assert_allclose(curve(tmp_path / "run"), curve(tmp_path / "one"), rtol=1e-4)
 
 
