@@ -112,6 +112,7 @@ def test_it_learns():
         updates, moments = optimizer.update(gradient, moments)
         return (optax.apply_updates(params, updates), moments), None
 
+    @quick_jit
     def mean_log_p(params):
         return jnp.mean(jax.vmap(lambda x: log_evidence(toy, params, x))(x))
 
