@@ -177,7 +177,7 @@ def train_run(
     started = time.perf_counter() if started is None else started
     log, live = (log, live) if processes.first() else (_say_nothing, False)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
-    mesh = _mesh(config, devices, shard_parameters, log)
+    mesh = _mesh(config, devices, shard_parameters)
     x = None if isinstance(data.train, Rows) else _placed(config, data, mesh, shard_parameters)
     if processes.several():
         existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
@@ -185,6 +185,7 @@ def train_run(
     else:
         run, existed = create_or_match(Path(folder), config, spec)
     log_kind_of_data(config, data, log)
+    _log_devices(config, mesh, log)
     if processes.by_first((run.folder / RESULT).exists):
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
         try:
@@ -206,21 +207,26 @@ def _say_nothing(line: str) -> None:
     pass
 
 
-def _mesh(config: Config, devices: int | None, shard_parameters: bool, log: Log) -> Mesh | None:
+def _mesh(config: Config, devices: int | None, shard_parameters: bool) -> Mesh | None:
     """The devices that share each batch; None for one alone."""
     if devices is None and not processes.several():
         if shard_parameters:
             raise ConfigError("shard_parameters: there is one device to share parameters out to; give devices too.")
-        if len(jax.devices()) > 1:
-            log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
         return None
     mesh = data_mesh(devices)
     if processes.several() and mesh.size != len(jax.devices()):
         raise ConfigError(f"devices: got {devices}, but {processes.count()} processes train with all of theirs.")
     require_shares(config, mesh)
-    shares = f"each batch of {config.training.batch_size} is shared by {mesh.size} devices"
-    log(shares + (f" of {processes.count()} processes." if processes.several() else "."))
     return mesh
+
+
+def _log_devices(config: Config, mesh: Mesh | None, log: Log) -> None:
+    """Say which devices train, where there are several."""
+    if mesh is not None:
+        shares = f"each batch of {config.training.batch_size} is shared by {mesh.size} devices"
+        log(shares + (f" of {processes.count()} processes." if processes.several() else "."))
+    elif len(jax.devices()) > 1:
+        log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
 
 
 def _placed(config: Config, data: Dataset, mesh: Mesh | None, shard_parameters: bool) -> Any:

@@ -1,20 +1,15 @@
 """Fixtures that several tests share.
 
 Compiling is most of what the tests cost, and they run small programs once: XLA optimizes little here, half the time in
-all, and its older code generator takes a quarter off the rest. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest -n 2`
-tests what users' runs are compiled to.
+all. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest -n 2` tests what users' runs are compiled to.
 """
 
 import os
 
-from jaxlib.version import __version_info__ as jaxlib_version
-
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # read by jax, here and in what the tests start
-if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and jaxlib_version[:2] == (0, 10):
-    # XLA ends a process that names a flag which it does not know, as later releases do not know this one.
-    # Without the pass, how loops are shared out to threads changes no bit.
-    older = "--xla_cpu_use_fusion_emitters=false --xla_disable_hlo_passes=cpu-parallel-task-assigner"
-    os.environ["XLA_FLAGS"] = f"{older} {os.environ.get('XLA_FLAGS', '')}"  # the last one has its say
+if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+    # How loops are shared out to threads takes a tenth of the compiling, and changes no bit. The last flag has its say.
+    os.environ["XLA_FLAGS"] = f"--xla_disable_hlo_passes=cpu-parallel-task-assigner {os.environ.get('XLA_FLAGS', '')}"
 
 import jax
 import pytest

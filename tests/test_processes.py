@@ -99,7 +99,7 @@ def test_what_is_impossible_is_said_before_there_is_a_folder(tmp_path):
             train_run(CONFIG, tmp_path / "run", log=quiet, devices=devices, shard_parameters=sharded)
     assert not (tmp_path / "run").exists()
     said = []
-    assert experiment._mesh(CONFIG, None, False, said.append) is None
+    experiment._log_devices(CONFIG, None, said.append)
     assert said == ["training on 1 of 8 devices; with --devices several share each batch."]
 
 
