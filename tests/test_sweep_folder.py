@@ -501,10 +501,7 @@ def killed(place: Path, text: str, data_dir: str, ready, kill: int) -> tuple[int
 
 
 def environment(place: Path, devices: int) -> dict:
-    """Of a process with so many devices, and with XLA's own code generator: see `conftest`.
-
-    With the one of the other tests, the last bit depends on how many points a device has.
-    """
+    """Of a process with so many devices, and with none of the flags that `conftest` gives XLA."""
     cache = {"XDG_CACHE_HOME": str(place / "cache")}
     return {**os.environ, **cache, "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""}
 
