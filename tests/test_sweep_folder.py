@@ -392,22 +392,27 @@ def test_all_that_is_wrong_is_said_before_there_is_a_folder(tmp_path, data_dir):
 # Cut short.
 
 
+def drill(*values):
+    """A crash at a place whose like is tried among the others."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("where", "name", "call", "block"),
     [
-        (sweep_folder, "write_whole", 1, 1),  # sweep.json: there is an empty folder
+        drill(sweep_folder, "write_whole", 1, 1),  # sweep.json: there is an empty folder
         (sweep_folder, "create_or_match", 3, 1),  # two members have a folder
-        (checkpoints, "save", 2, 1),  # one member has a first checkpoint
+        drill(checkpoints, "save", 2, 1),  # one member has a first checkpoint
         (sweep_training, "write_whole", 1, 1),  # all have one, but progress.json does not say so
-        (sweep_training, "write_whole", 1, None),  # choices.json
+        drill(sweep_training, "write_whole", 1, None),  # choices.json
         (experiment.Record, "evaluated", 7, 1),  # two members have a line in metrics.jsonl that the others lack
         (checkpoints, "save", 7, 1),  # two have a checkpoint that the others lack
-        (checkpoints, "prune", 12, 1),
-        (sweep_training, "write_whole", 3, 1),  # all have a third checkpoint, progress.json knows of two
+        drill(checkpoints, "prune", 12, 1),
+        drill(sweep_training, "write_whole", 3, 1),  # all have a third checkpoint, progress.json knows of two
         (sweep_training, "write_result", 3, 1),  # two are finished
-        (sweep_training, "write_whole", 6, 1),  # all are finished, but progress.json does not say so
-        (sweep_folder, "write_reports", 1, 1),
-        (plots, "save_sweep", 1, 1),
+        drill(sweep_training, "write_whole", 6, 1),  # all are finished, but progress.json does not say so
+        drill(sweep_folder, "write_reports", 1, 1),
+        drill(plots, "save_sweep", 1, 1),
         (sweep_folder, "write_whole", 3, 1),  # some tables are there
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),
