@@ -25,7 +25,17 @@ def test_readme_python_runs_as_written():
     assert namespace["metrics"]["bound"][-1] > -40
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+LONG = ("discrete_estimators.ipynb", "two_styles.ipynb")  # what the others do with other models, among the slow drills
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.name in LONG else ())
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ],
+    ids=lambda p: p.name,
+)
 def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

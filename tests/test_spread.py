@@ -51,7 +51,10 @@ def numbers(tree):
     return [np.asarray(v, np.float64) for v in leaves]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    ["iwae", "in parts", "rws", "gan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nvil", "mmd"))],
+)
 def test_devices_only_round(name, x64):
     """Parameters, optimizer, average, state and every step's metrics; 53 examples are no multiple of 8."""
     run = RUNS[name]
