@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from genjax_models import checkpoints, processes
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
-from genjax_models.data import Dataset, Rows, evaluation_subset, examples
+from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.errors import ConfigError, RunError, UserError
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
@@ -178,12 +178,8 @@ def train_run(
     log, live = (log, live) if processes.first() else (_say_nothing, False)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
     mesh = _mesh(config, devices, shard_parameters)
-    x = None if isinstance(data.train, Rows) else _placed(config, data, mesh, shard_parameters)
-    if processes.several():
-        existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
-        run = Run(Path(folder), config, spec)
-    else:
-        run, existed = create_or_match(Path(folder), config, spec)
+    existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
+    run = Run(Path(folder), config, spec)
     log_kind_of_data(config, data, log)
     _log_devices(config, mesh, log)
     if processes.by_first((run.folder / RESULT).exists):
@@ -198,6 +194,7 @@ def train_run(
     with _locked_by_first(run.folder), StopSignals() as signals, streaming as stream:
         clock = Clock(started)
         with processes.naming_the_lost(lambda: _what_survives(run)):
+            x = _placed(data, mesh, shard_parameters) if stream is None else stream.like
             state, rows = _train_steps(run, existed, train, data, x, mesh, stream, clock, signals, log, live)
             signals.at_once = True  # all steps are saved: there is nothing to finish first
             return _finish(run, state, data, rows, clock, log)
@@ -229,7 +226,7 @@ def _log_devices(config: Config, mesh: Mesh | None, log: Log) -> None:
         log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
 
 
-def _placed(config: Config, data: Dataset, mesh: Mesh | None, shard_parameters: bool) -> Any:
+def _placed(data: Dataset, mesh: Mesh | None, shard_parameters: bool) -> Any:
     """Training data in memory, where they are trained on."""
     x = examples(data, "train")
     return jax.device_put(x) if mesh is None else spread(x, mesh, shard_parameters=shard_parameters)
@@ -360,7 +357,6 @@ def _train_steps(
 ):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
-    x = x if stream is None else stream.like
     x_validation = examples(data, "validation")
     if not processes.several():
         x_validation = jax.device_put(x_validation)

@@ -208,7 +208,7 @@ def spread(data: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Spread:
         def part(index):
             own = np.asarray(rows[index[0]])
             # What fills up the last share is never drawn.
-            return np.pad(own, [(0, max(0, size - len(own)))] + [(0, 0)] * (own.ndim - 1)) if len(own) < size else own
+            return own if len(own) == size else np.pad(own, [(0, size - len(own))] + [(0, 0)] * (own.ndim - 1))
 
         size = full // devices
         return jax.make_array_from_callback((full, *rows.shape[1:]), share, part)

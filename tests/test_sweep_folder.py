@@ -493,7 +493,7 @@ def killed(place: Path, text: str, data_dir: str, ready, kill: int) -> tuple[int
     command = [sys.executable, "-m", "genjax_models", "sweep", str(place / "file.py")]
     with subprocess.Popen(
         [*command, "--run-dir", str(place / "sweep"), "--data-dir", data_dir],
-        env=environment(place, 2),
+        env={**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "JAX_NUM_CPU_DEVICES": "2"},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -505,48 +505,18 @@ def killed(place: Path, text: str, data_dir: str, ready, kill: int) -> tuple[int
     return process.returncode, errors
 
 
-def environment(place: Path, devices: int) -> dict:
-    """Of a process with so many devices, and with none of the flags that `conftest` gives XLA."""
-    cache = {"XDG_CACHE_HOME": str(place / "cache")}
-    return {**os.environ, **cache, "JAX_NUM_CPU_DEVICES": str(devices), "XLA_FLAGS": ""}
-
-
-TO_THE_END = """
-import sys
-from pathlib import Path
-
-from genjax_models import plots
-from genjax_models.cli import load_file
-from genjax_models.sweep_folder import sweep_run
-
-for name in ("save_curves", "save_sweep"):
-    setattr(plots, name, lambda path, *rest: path.write_bytes(b"drawn"))
-file, data_dir, *folders = sys.argv[1:]
-found = load_file(file)
-for folder in folders:
-    sweep_run(found["CONFIG"], found["SWEEP"], Path(folder), data_dir, log=print)
-"""
-
-
-def to_the_end(place: Path, data_dir: str, *folders: Path) -> str:
-    """Sweep in another process on eight devices, in one folder after the other, without pictures: what it logs."""
-    command = [sys.executable, "-c", TO_THE_END, str(place / "file.py"), data_dir, *map(str, folders)]
-    done = subprocess.run(command, env=environment(place, 8), check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
-
-
-def test_a_sweep_that_is_killed_resumes_to_the_same_end(tmp_path, data_dir):
+def test_a_sweep_that_is_killed_resumes_to_the_same_end(finished, tmp_path, data_dir, plain):
     """By `kill -9`, on other devices than it resumes on; bit for bit the same end."""
-    folder = tmp_path / "sweep"
+    folder, log = tmp_path / "sweep", Log()
     code, errors = killed(tmp_path, FILE, data_dir, (folder / "progress.json").exists, signal.SIGKILL)
     assert code == -signal.SIGKILL, errors
     assert "Traceback" not in errors
     assert not list(folder.rglob("result.json"))
     found = load_file(str(tmp_path / "file.py"))
     assert (found["CONFIG"], found["SWEEP"]) == (CONFIG, SWEEP)
-    log = to_the_end(tmp_path, data_dir, folder, tmp_path / "alone")
-    assert log.count("resuming; 4 of 4 members have begun") == 1
-    assert whole(folder) == whole(tmp_path / "alone")
+    sweep_run(CONFIG, SWEEP, folder, data_dir, log=log)
+    assert "resuming; 4 of 4 members have begun" in str(log)
+    assert whole(folder) == whole(finished)
 
 
 @pytest.mark.slow
@@ -569,7 +539,9 @@ def test_a_sweep_that_is_killed_many_times_resumes_to_the_same_end(tmp_path, dat
     for ready, kill in moments:
         code, errors = killed(tmp_path, text, data_dir, ready, kill)
         assert code == (75 if kill == signal.SIGTERM else -signal.SIGKILL), errors
-    to_the_end(tmp_path, data_dir, folder, tmp_path / "alone")
+    settings = overlay(CONFIG, {"training.num_steps": 400})
+    for name in ("sweep", "alone"):
+        sweep_run(settings, SWEEP, tmp_path / name, data_dir, log=Log())
     assert whole(folder) == whole(tmp_path / "alone")
 
 

@@ -1,6 +1,5 @@
 """A user's own arrays, from a `.npy` or `.npz` file."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from genjax_models.data.dataset import (
     require_finite,
     split,
 )
-from genjax_models.data.folder import data_folder, missing
+from genjax_models.data.folder import missing, places_of
 from genjax_models.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -138,19 +137,16 @@ class Arrays(DataConfig):
 
     def check(self) -> list[str]:
         """What is wrong between the fields."""
-        found = []
+        found = check_noise(self.binarization, self.dequantization, self.levels)
         total = self.validation_fraction + self.test_fraction
         if total >= 1:
             found.append(f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1.")
         if self.image_shape is not None and len(self.image_shape) not in (2, 3):
             found.append(f"image_shape: got {self.image_shape}, expected (height, width) or (height, width, channels).")
-        if self.dequantization is not None and self.levels is None:
-            found.append(f"levels: got None with dequantization {self.dequantization!r}, which needs their number.")
-        return found + check_noise(self.binarization, self.dequantization)
+        return found
 
     def _find(self, data_dir: str | None) -> Path:
-        given = Path(os.path.expanduser(self.path))
-        candidates = [given] if given.is_absolute() else [Path.cwd() / given, data_folder(data_dir) / given]
+        candidates = places_of(self.path, data_dir)
         for path in candidates:
             if path.is_file():
                 return path

@@ -292,13 +292,15 @@ def draw_dequantized(x: np.ndarray, seed: int, levels: int) -> np.ndarray:
     return _drawn(x, seed, np.float32, dequantized)
 
 
-def check_noise(binarization: Binarization, dequantization: Dequantization | None) -> list[str]:
-    """What is wrong with the two together, for a configuration's `check`."""
-    if dequantization is None or binarization == "none":
-        return []
-    return [
-        f"dequantization: got {dequantization!r} with binarization {binarization!r}, which leaves no levels; use one."
-    ]
+def check_noise(binarization: Binarization, dequantization: Dequantization | None, levels: int | None) -> list[str]:
+    """What is wrong between the three, for a configuration's `check`."""
+    found = []
+    if dequantization is not None and levels is None:
+        found.append(f"levels: got None with dequantization {dequantization!r}, which needs their number.")
+    if dequantization is not None and binarization != "none":
+        both = f"dequantization: got {dequantization!r} with binarization {binarization!r}"
+        found.append(f"{both}, which leaves no levels; use one.")
+    return found
 
 
 def from_intensities(

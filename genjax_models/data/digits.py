@@ -83,7 +83,7 @@ class Digits(DataConfig):
         return 17
 
     def check(self) -> list[str]:
-        return check_noise(self.binarization, self.dequantization)
+        return check_noise(self.binarization, self.dequantization, self.levels)
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = 64; `data_dir` is not needed.

@@ -25,6 +25,12 @@ def data_folder(data_dir: str | None = None) -> Path:
     return cache_folder() / "data"
 
 
+def places_of(path: str, data_dir: str | None) -> list[Path]:
+    """Where a user's own path may lead: as it stands, or from the working folder, and else from the data folder."""
+    given = Path(os.path.expanduser(path))
+    return [given] if given.is_absolute() else [Path.cwd() / given, data_folder(data_dir) / given]
+
+
 def missing(names: Sequence[str], places: Sequence[Path], fix: str) -> MissingData:
     """The error for files that are nowhere: which files, every place looked in, and what to do."""
     looked = "\n".join(f"  {place.absolute()}{'' if place.is_dir() else ' (no such folder)'}" for place in places)

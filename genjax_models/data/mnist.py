@@ -123,7 +123,7 @@ class MNIST(DataConfig):
         return 256
 
     def check(self) -> list[str]:
-        return check_noise(self.binarization, self.dequantization)
+        return check_noise(self.binarization, self.dequantization, self.levels)
 
     def _find(self, data_dir: str | None, sha256: dict[str, str]) -> list[Path]:
         """The paths of the files, fetched where they are missing and there is an address."""

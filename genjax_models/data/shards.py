@@ -18,7 +18,7 @@ from genjax_models.data.dataset import (
     check_noise,
     from_intensities,
 )
-from genjax_models.data.folder import data_folder, missing
+from genjax_models.data.folder import missing, places_of
 from genjax_models.data.rows import Rows, require_in_memory
 from genjax_models.data.shard_index import (
     CONTEXTS,
@@ -192,14 +192,10 @@ class Shards(DataConfig):
 
     def check(self) -> list[str]:
         """What is wrong between the fields."""
-        found = []
-        if self.dequantization is not None and self.levels is None:
-            found.append(f"levels: got None with dequantization {self.dequantization!r}, which needs their number.")
-        return found + check_noise(self.binarization, self.dequantization)
+        return check_noise(self.binarization, self.dequantization, self.levels)
 
     def _find(self, data_dir: str | None) -> Path:
-        given = Path(os.path.expanduser(self.path))
-        candidates = [given] if given.is_absolute() else [Path.cwd() / given, data_folder(data_dir) / given]
+        candidates = places_of(self.path, data_dir)
         for path in candidates:
             if (path / INDEX).is_file():
                 return path

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from genjax_models.core import Batch, Key, Metrics, Objective, Trainable, as_batch
 from genjax_models.evaluation.blocks import in_blocks
@@ -17,7 +18,7 @@ def objective_metrics(
     step: Any = 0,
     *,
     block: int = 100,
-    devices: Any = 1,
+    devices: int | Mesh = 1,
 ) -> Metrics:
     """The metrics of an objective, such as its bound, on every example by itself.
 

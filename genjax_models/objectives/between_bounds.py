@@ -93,7 +93,8 @@ def combination(model: LatentVariableModel, num_particles: int = 50, beta: float
 def jackknife(model: LatentVariableModel, num_particles: int = 50) -> Objective:
     """Jackknife variational inference of order 1: K L_K - (K - 1) times the mean of L_{K-1} without each particle.
 
-    L_K lies below log p(x) by about V / K; the jackknife takes this term off, so that what is left falls as 1 / K^2.
+    L_K lies below log p(x) by a series in 1 / K; the jackknife takes off its first term, so that what is left falls as
+    1 / K^2.
     The estimate may lie above log p(x), and is no bound. `dreg(model, K, "jackknife")` follows it with less noise.
 
     Args:

@@ -58,8 +58,7 @@ def config(width: int = WIDTH, batch: int = BATCH, particles: int = PARTICLES, c
 def operations(width: int, batch: int, particles: int, recomputed: bool = False) -> float:
     """Of a step's matrix products, forward and backward: 2 for each weight and row, and twice that backward.
 
-    The encoder sees every example once; so it is here, while the library draws each particle's z from moments that the
-    compiler shares between particles. Particles in chunks are computed forward a second time.
+    The encoder sees every example once, whatever K. Particles in chunks are computed forward a second time.
     """
     encoder = VISIBLE * width + width * width + width * 2 * LATENT
     decoder = LATENT * width + width * width + width * VISIBLE

@@ -80,7 +80,7 @@ def test_every_order_sums_to_one(x64, visible):
 
 def test_random_orders_and_masks_of_twelve_units(x64):
     """The sum is one, and the network's Jacobian is zero exactly where the order forbids or no path of masks leads."""
-    for seed in range(12):  # every number of layers with and without direct weights, twice
+    for seed in range(36):
         hidden = ((30,), (20, 25), (15, 15, 15))[seed % 3]
         model = made(12, hidden=hidden, activation="softplus", order=seed, mask_seed=seed, direct=bool(seed % 2))
         assert abs(total_probability(model, 12) - 1) < 1e-12
