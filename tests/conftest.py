@@ -4,6 +4,7 @@ Compiling is most of what the tests cost, and they run small programs once: XLA 
 all. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest -n 2` tests what users' runs are compiled to.
 """
 
+import gc
 import os
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # read by jax, here and in what the tests start
@@ -14,6 +15,7 @@ if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
 import jax
 import pytest
 
+gc.set_threshold(50_000)  # programs are kept by the thousand, and looking through them for cycles takes a twentieth
 jax.config.update("jax_num_cpu_devices", 8)  # what is spread over devices is tested on several
 
 

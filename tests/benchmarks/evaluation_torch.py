@@ -6,36 +6,37 @@ running log-sum. Ours also keeps the largest weights of each example, for k-hat.
 
 import math
 
+import dense
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
-from networks import data, model_and_parameters
 from timing import Row, compare, in_turns
-from vae_peers import torch_networks
 
 from genjax_models.core import Batch
 from genjax_models.evaluation.marginal import estimate_log_marginal
 
-EXAMPLES, SAMPLES, CHUNK, BLOCK = 100, 1000, 100, 50
+SAMPLES, CHUNK, BLOCK = 1000, 100, 50
 TARGET = 1.0
 
 
 def ours():
     """log p(x) of every example, as a function without arguments."""
-    model, params = model_and_parameters()
-    x, sizes = Batch(data(EXAMPLES)), {"chunk": CHUNK, "block": BLOCK}
-    return lambda: estimate_log_marginal(model, params, jax.random.key(0), x, SAMPLES, **sizes).log_prob
+    model, (params, x) = dense.our_autoencoder(), dense.autoencoder_setting()
+    batch, sizes = Batch(jnp.asarray(x)), {"chunk": CHUNK, "block": BLOCK}
+    return lambda: estimate_log_marginal(model, params, jax.random.key(0), batch, SAMPLES, **sizes).log_prob
 
 
 def torch_loop():
     """The same in PyTorch."""
-    encoder, decoder = torch_networks()
-    x = torch.tensor(np.array(data(EXAMPLES)))
+    setting = dense.autoencoder_setting()
+    encoder, decoder = dense.torch_networks(setting.params)
+    x = torch.tensor(setting.x)
 
     @torch.no_grad()
     def run():
         found = []
-        for first in range(0, EXAMPLES, BLOCK):
+        for first in range(0, len(x), BLOCK):
             rows = x[first : first + BLOCK]
             loc, log_scale = encoder(rows).chunk(2, dim=-1)
             q = torch.distributions.Normal(loc, log_scale.exp())

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from networks import BATCH, STEPS, VISIBLE, data
+from dense import BATCH, VISIBLE, binary, torch_network
 from timing import Row, compare, in_turns
 from torch.nn.functional import softplus
+from training import STEPS
 
 from genjax_models.core import Phase
 from genjax_models.models import gan
@@ -37,7 +38,8 @@ def our_training():
     critic, generator = adversarial(model)
     phases = [Phase(p, g, optax.adam(LEARNING_RATE)) for p, g in ((critic, "critic"), (generator, "generative"))]
     init, step = make_train_step(*phases)
-    state, xs = init(jax.random.key(0), params, data()), jnp.broadcast_to(data(), (STEPS, 2, BATCH, VISIBLE))
+    x = jnp.asarray(binary(BATCH, VISIBLE))
+    state, xs = init(jax.random.key(0), params, x), jnp.broadcast_to(x, (STEPS, 2, *x.shape))
     scan = jax.jit(lambda state, xs: jax.lax.scan(step, state, xs), donate_argnums=0)
     compiled = scan.lower(state, xs).compile()
 
@@ -49,24 +51,13 @@ def our_training():
     return advance
 
 
-def _network(params, activation) -> torch.nn.Sequential:
-    """One of our networks, in PyTorch."""
-    layers: list[torch.nn.Module] = []
-    for i in range(len(HIDDEN) + 1):
-        kernel, bias = (torch.tensor(np.array(params[f"layers_{i}"][name])) for name in ("kernel", "bias"))
-        linear = torch.nn.Linear(*kernel.shape)
-        linear.weight.data, linear.bias.data = kernel.T.contiguous(), bias
-        layers += [linear, activation()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
 def torch_training():
     """The two networks before their first step, and STEPS of training as a function that returns the last value."""
     params = model_and_parameters()[1]
-    generator = torch.nn.Sequential(_network(params["generative"], torch.nn.ReLU), torch.nn.Sigmoid())
-    critic = _network(params["critic"]["network"], lambda: torch.nn.LeakyReLU(0.2))
+    generator = torch.nn.Sequential(torch_network(params["generative"], torch.nn.ReLU), torch.nn.Sigmoid())
+    critic = torch_network(params["critic"]["network"], lambda: torch.nn.LeakyReLU(0.2))
     of_generator, of_critic = (torch.optim.Adam(n.parameters(), lr=LEARNING_RATE) for n in (generator, critic))
-    x = torch.tensor(np.array(data()))
+    x = torch.tensor(binary(BATCH, VISIBLE))
 
     def draw():
         return generator(torch.rand(BATCH, LATENT) * 2 - 1)
@@ -94,8 +85,8 @@ def rows() -> list[Row]:
     """Our step by PyTorch's."""
     generator, critic, other = torch_training()
     model, params = model_and_parameters()
-    x = data()
-    a, b = jax.vmap(lambda x: model.critic(params, x, ()))(x), critic(torch.tensor(np.array(x)))[:, 0]
+    x = binary(BATCH, VISIBLE)
+    a, b = jax.vmap(lambda x: model.critic(params, x, ()))(x), critic(torch.tensor(x))[:, 0]
     if np.max(np.abs(np.array(a) - b.detach().numpy())) > 1e-4:
         raise RuntimeError("the two critics judge the same images differently: two different models.")
     if sum(leaf.size for leaf in jax.tree.leaves(params["generative"])) != sum(

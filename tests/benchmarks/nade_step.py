@@ -6,27 +6,16 @@ that neither can be left out, and nothing else: no products, no sums over positi
 """
 
 import jax
-import jax.numpy as jnp
-import optax
-from networks import BATCH, LEARNING_RATE, STEPS, VISIBLE, batches, data
+from dense import BATCH, VISIBLE, binary
 from timing import Row, compare, in_turns
+from training import STEPS, our_training
 
 from genjax_models.models import made, nade
 from genjax_models.objectives import maximum_likelihood
-from genjax_models.train import make_train_step
 
 HIDDEN = 500
 TARGET = 1.5
 TARGET_MADE = 20.0  # nothing is demanded of it; MADE's hidden units are computed once, not once for each position
-
-
-def _training(model):
-    """STEPS of training as a function without arguments, which returns the bounds."""
-    training = make_train_step(maximum_likelihood(model), optax.adam(LEARNING_RATE))
-    params = model.init(jax.random.key(0), jnp.zeros(VISIBLE), ())
-    state, xs = training.init(jax.random.key(0), params, data()), batches()
-    compiled = jax.jit(lambda state, xs: jax.lax.scan(training.step, state, xs)).lower(state, xs).compile()
-    return lambda: compiled(state, xs)[1]["bound"]
 
 
 def _passes(a, _):
@@ -43,7 +32,11 @@ def rows() -> list[Row]:
     """NADE's step by its sigmoids, and by a step of MADE."""
     start = jax.random.normal(jax.random.key(2), (BATCH, HIDDEN))
     passes = jax.jit(lambda a: jax.lax.scan(_passes, a, length=STEPS)[0]).lower(start).compile()
-    ours, other = _training(nade(VISIBLE, hidden=HIDDEN)), _training(made(VISIBLE, hidden=(HIDDEN,)))
+    x = binary(BATCH, VISIBLE)
+    ours, other = (
+        our_training(maximum_likelihood(model), model.init(jax.random.key(0), x[0], ()), x).advance
+        for model in (nade(VISIBLE, hidden=HIDDEN), made(VISIBLE, hidden=(HIDDEN,)))
+    )
     times, bare, masked = in_turns(ours, lambda: passes(start), other, rounds=7)
     return [
         compare("NADE step / its sigmoid passes", times, bare, "ms", TARGET, 1e3 / STEPS),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from networks import BATCH, HIDDEN, LATENT, LEARNING_RATE, VISIBLE
+from dense import BATCH, HIDDEN, LATENT, VISIBLE
 from timing import Row, compare, in_turns
+from training import LEARNING_RATE
 
 from genjax_models.config import Config, Training
 from genjax_models.data import Shards, write_shards

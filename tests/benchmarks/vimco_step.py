@@ -3,9 +3,9 @@
 Against reweighted wake-sleep without its sleep phase, too, whose matrix products are those of VIMCO.
 """
 
-from belief_networks import PARTICLES, model_and_parameters, training
-from networks import STEPS
 from timing import Row, compare, in_turns
+from train_rws import PARTICLES, ROUNDS, our_network, setting
+from training import STEPS, our_training
 
 from genjax_models.objectives import reweighted_wake_sleep, vimco
 
@@ -14,17 +14,15 @@ TARGET = 1.15
 
 def rows() -> list[Row]:
     """VIMCO's step by that of reweighted wake-sleep, as it is by default and awake alone."""
-    model, _ = model_and_parameters()
-    ours, *others = (
-        training(objective)[0]
-        for objective in (
-            vimco(model, PARTICLES),
-            reweighted_wake_sleep(model, PARTICLES),
-            reweighted_wake_sleep(model, PARTICLES, wake=1.0, sleep=None),
-        )
-    )
-    times, *of_others = in_turns(ours, *others)
-    names = ("VIMCO step / RWS's", "VIMCO step / RWS's, awake alone")
+    model, start = our_network(), setting()
+    objectives = {
+        "VIMCO": vimco(model, PARTICLES),
+        "RWS's": reweighted_wake_sleep(model, PARTICLES),
+        "RWS's, awake alone": reweighted_wake_sleep(model, PARTICLES, wake=1.0, sleep=None),
+    }
+    ours, *others = in_turns(*(our_training(o, *start).advance for o in objectives.values()), rounds=ROUNDS)
+    names = list(objectives)[1:]
     return [
-        compare(name, times, other, "ms", TARGET, 1e3 / STEPS) for name, other in zip(names, of_others, strict=True)
+        compare(f"VIMCO step / {n}", ours, other, "ms", TARGET, 1e3 / STEPS)
+        for n, other in zip(names, others, strict=True)
     ]
