@@ -323,6 +323,21 @@ def parser() -> argparse.ArgumentParser:
     sharding.add_argument("folder", metavar="FOLDER", help="the folder to write, which must not exist")
     sharding.add_argument("--data-dir", metavar="DIR", help=where)
 
+    exporting = commands.add_parser(
+        "export",
+        help="a run's model as files that need nothing of this package",
+        description="Write the parameters as safetensors with the configuration beside them, and what the model can do "
+        "(sample, log_marginal, encode, decode) as programs of jax.export, for any batch size. use.py in the folder "
+        "calls them. It needs the extra `export`.",
+    )
+    exporting.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    exporting.add_argument("--out", default="exported", metavar="FOLDER", help="the folder (default: exported)")
+    samples = "importance samples an example of log_marginal (default: 100)"
+    exporting.add_argument("--num-samples", type=_positive, default=100, metavar="K", help=samples)
+    platforms = "where the programs run (default: cpu cuda tpu)"
+    exporting.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
+    exporting.add_argument("--overwrite", action="store_true", help="replace what an earlier export left in the folder")
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -798,6 +813,21 @@ def _continue(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from genjax_models.export import export_run
+
+    out = export_run(
+        Path(arguments.run_dir),
+        Path(arguments.out),
+        num_samples=arguments.num_samples,
+        platforms=arguments.platforms,
+        overwrite=arguments.overwrite,
+        log=_say,
+    )
+    print(out)
+    return 0
+
+
 def _reproduce(arguments: argparse.Namespace) -> int:
     from genjax_models.errors import UserError
 
@@ -969,6 +999,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "compare": _compare,
             "anneal": _anneal,
             "continue": _continue,
+            "export": _export,
             "reproduce": _reproduce,
             "shard": _shard,
             "list": _list,

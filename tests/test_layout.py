@@ -23,7 +23,7 @@ LAYERS = [
     {"measuring"},
     {"preparation", "stack"},
     {"experiment", "sweep"},
-    {"annealing_report", "comparison", "estimator_comparison", "diagnosis", "continuation", "quality"},
+    {"annealing_report", "comparison", "estimator_comparison", "diagnosis", "continuation", "quality", "export"},
     {"sweep_training"},
     {"sweep_folder"},
     {"reproduction"},

@@ -36,7 +36,7 @@ class LogMarginal(NamedTuple):
     doubtful: jax.Array  # [N], whether the weights speak against the estimate and its standard error
 
 
-def _importance_weight(model, params, row, key) -> jax.Array:
+def importance_weight(model, params, row, key) -> jax.Array:
     """log p(x, z) - log q(z | x) of z ~ q(z | x)."""
     if model.propose_joint is not None:
         _, log_q, log_p = model.propose_joint(params, key, row.x, row.context)
@@ -109,7 +109,7 @@ def estimate_log_marginal(model, params, key, batch, num_samples, *, chunk=100, 
     """`log_marginal` of a floating batch, without checks and warnings."""
     few = num_samples < LEAST_LOOKED_AFTER
     square = None if few or not _has_second_moment(model) else _second_moment
-    return log_mean_weight(model, _importance_weight, square, num_samples, chunk, block, params, key, batch, devices)
+    return log_mean_weight(model, importance_weight, square, num_samples, chunk, block, params, key, batch, devices)
 
 
 def with_warning(name: str, estimate: LogMarginal, advice: str) -> LogMarginal:

@@ -10,7 +10,7 @@ from toys import quick_jit, random_params, worst
 
 from genjax_models.core import Batch, Trainable, total
 from genjax_models.errors import ConfigError, ModelError
-from genjax_models.evaluation.marginal import _importance_weight as importance_weight
+from genjax_models.evaluation.marginal import importance_weight
 from genjax_models.models import DRAW, attention, draw
 from genjax_models.models.units import Bernoulli, DiscretizedLogistics, Gaussian
 from genjax_models.objectives import bidirectional, elbo, reweighted_wake_sleep, wake_sleep
