@@ -1,7 +1,7 @@
 """Training MAF against FlowJAX's flow of the same layers, widths and activations.
 
-Both run their steps in one compiled scan. FlowJAX's scales are a softplus, where ours are an exponential: the same work.
-Its parameters are counted beside ours.
+Both run their steps in one compiled scan. FlowJAX permutes units at random between layers, where ours are reversed, and
+its scales are a softplus, where ours are an exponential: the same work. Its parameters are counted beside ours.
 """
 
 import equinox as eqx

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import dense
 import numpy as np
-import parameters
+import peers
 from timing import compare, in_turns
 from training import ALL, STEPS, Setting, jax_training, our_training, rows_of, torch_training
 
@@ -44,7 +44,7 @@ def setting(sizes: Sizes = SHORT) -> Setting:
     import jax
 
     params = our_model(sizes).init(jax.random.key(0), np.zeros(EDGE * EDGE, np.float32), ())
-    return Setting(parameters.moved(params), dense.binary(dense.BATCH, EDGE * EDGE))
+    return Setting(peers.moved(params), dense.binary(dense.BATCH, EDGE * EDGE))
 
 
 def ours(setting, sizes: Sizes = SHORT):
@@ -62,7 +62,7 @@ def by_hand(setting, sizes: Sizes = SHORT):
 
     def lstm(params, memory, *given):
         h, cell = memory
-        i, f, g, o = jnp.split(parameters.affine(params, "gates", *given, h), 4, axis=-1)
+        i, f, g, o = jnp.split(peers.affine(params, "gates", *given, h), 4, axis=-1)
         cell = jax.nn.sigmoid(f + 1) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
 
@@ -86,12 +86,12 @@ def by_hand(setting, sizes: Sizes = SHORT):
         def glimpse(carry, noise):
             read, write, canvas = carry
             error = image - jax.nn.sigmoid(canvas)
-            rows, columns, intensity = filters(parameters.affine(reader, "read", write[0]), sizes.read)
+            rows, columns, intensity = filters(peers.affine(reader, "read", write[0]), sizes.read)
             seen = [(intensity * (rows @ v @ columns.mT)).reshape(len(x), -1) for v in (image, error)]
             read = lstm(reader, read, *seen, write[0])
-            loc, log_scale = jnp.split(parameters.affine(reader, "law", read[0]), 2, axis=-1)
+            loc, log_scale = jnp.split(peers.affine(reader, "law", read[0]), 2, axis=-1)
             write = lstm(writer, write, loc + jnp.exp(log_scale) * noise)
-            numbers, patch = jnp.split(parameters.affine(writer, "write", write[0]), [5], axis=-1)
+            numbers, patch = jnp.split(peers.affine(writer, "write", write[0]), [5], axis=-1)
             rows, columns, intensity = filters(numbers, sizes.write)
             patch = patch.reshape(-1, sizes.write, sizes.write)
             canvas = canvas + rows.mT @ patch @ columns / intensity
@@ -135,7 +135,7 @@ def pytorch(setting, compiled=False, sizes: Sizes = SHORT):
     read_cell, write_cell, read_start, write_start = cell(reader), cell(writer), start(reader), start(writer)
     layers = torch.nn.ModuleDict(
         {
-            name: dense.torch_linear(parameters.layer(params, name))
+            name: dense.torch_linear(peers.layer(params, name))
             for params, name in ((reader, "read"), (reader, "law"), (writer, "write"))
         }
     )
@@ -152,32 +152,38 @@ def pytorch(setting, compiled=False, sizes: Sizes = SHORT):
 
         return bank(y), bank(x), log_intensity.exp()
 
+    def glimpse(image, read, write, canvas, noise):
+        error = image - torch.sigmoid(canvas)
+        rows, columns, intensity = filters(layers["read"](write[0]), sizes.read)
+        seen = [(intensity * (rows @ v @ columns.mT)).flatten(1) for v in (image, error)]
+        read = read_cell(torch.cat([*seen, write[0]], -1), read)
+        loc, log_scale = layers["law"](read[0]).chunk(2, -1)
+        write = write_cell(loc + log_scale.exp() * noise, write)
+        numbers, patch = layers["write"](write[0]).split([5, sizes.write**2], -1)
+        rows, columns, intensity = filters(numbers, sizes.write)
+        canvas = canvas + rows.mT @ patch.view(-1, sizes.write, sizes.write) @ columns / intensity
+        return read, write, canvas, 0.5 * (loc**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+
     def loss(x):
         image, kl = x.view(-1, EDGE, EDGE), 0.0
         read, write = (
-            (part["hidden"].expand(len(x), -1), part["cell"].expand(len(x), -1)) for part in (read_start, write_start)
+            (part["hidden"].repeat(len(x), 1), part["cell"].repeat(len(x), 1)) for part in (read_start, write_start)
         )
-        canvas = write_start["canvas"].view(EDGE, EDGE).expand_as(image)
-        for _ in range(sizes.glimpses):
-            error = image - torch.sigmoid(canvas)
-            rows, columns, intensity = filters(layers["read"](write[0]), sizes.read)
-            seen = [(intensity * (rows @ v @ columns.mT)).flatten(1) for v in (image, error)]
-            read = read_cell(torch.cat([*seen, write[0]], -1), read)
-            loc, log_scale = layers["law"](read[0]).chunk(2, -1)
-            write = write_cell(loc + log_scale.exp() * torch.randn_like(loc), write)
-            numbers, patch = layers["write"](write[0]).split([5, sizes.write**2], -1)
-            rows, columns, intensity = filters(numbers, sizes.write)
-            canvas = canvas + rows.mT @ patch.view(-1, sizes.write, sizes.write) @ columns / intensity
-            kl = kl + 0.5 * (loc**2 + (2 * log_scale).exp() - 1 - 2 * log_scale).sum()
+        canvas = write_start["canvas"].view(EDGE, EDGE).repeat(len(x), 1, 1)
+        for noise in torch.randn(sizes.glimpses, len(x), LATENT, device=x.device):
+            read, write, canvas, more = glimpse(image, read, write, canvas, noise)
+            kl = kl + more
         unlikelihood = torch.nn.functional.binary_cross_entropy_with_logits(canvas, image, reduction="sum")
         return (unlikelihood + kl) / len(x)
 
+    if compiled:
+        glimpse, loss = torch.compile(glimpse), peers.compiled_by_parts(loss)
     modules = [read_cell, write_cell, read_start, write_start, layers]
     return torch_training(loss, modules, setting.x, DRAWS, compiled)
 
 
 def pytorch_compiled(setting):
-    """The same by `torch.compile` and a fused Adam."""
+    """The same by `torch.compile` of a glimpse, for that of all would take minutes, and a fused Adam."""
     return pytorch(setting, compiled=True)
 
 
@@ -218,7 +224,7 @@ def bare_products(setting, sizes: Sizes = SHORT):
         images = [(image[:, :a, :b], kernel) for (a, b, _), kernel in zip(filters, each, strict=True)]
         start = rows, images, jax.tree.map(jnp.zeros_like, kernels)
         (_, images, sums), _ = jax.lax.scan(glimpse, start, None, length=sizes.glimpses)
-        return products.followed(weights, (sums, [kernel for _, kernel in images]))
+        return products.followed(weights, [sums, [kernel for _, kernel in images]])
 
     keys = iter(jax.random.split(jax.random.key(2), len(shapes) + len(filters)))
     # Small enough for a power of each that has as many factors as there are glimpses.

@@ -9,7 +9,7 @@ import itertools
 
 import dense
 import numpy as np
-import parameters
+import peers
 from training import ALL, Setting, jax_training, our_training, rows_of, torch_training
 
 HIDDEN = (500, 500)
@@ -29,7 +29,7 @@ def setting() -> Setting:
     import jax
 
     params = our_model().init(jax.random.key(0), np.zeros(dense.VISIBLE, np.float32), ())
-    return Setting(parameters.moved(params), dense.binary(dense.BATCH, dense.VISIBLE))
+    return Setting(peers.moved(params), dense.binary(dense.BATCH, dense.VISIBLE))
 
 
 def masks() -> list[np.ndarray]:

@@ -5,7 +5,7 @@ are a softplus and random. By its matrix products nothing is demanded of the ste
 """
 
 import numpy as np
-import parameters
+import peers
 from training import ALL, Setting, jax_training, our_training, rows_of, torch_training
 
 VISIBLE, BATCH = 64, 200
@@ -28,7 +28,7 @@ def setting() -> Setting:
 
     noise = np.random.default_rng(1).normal(size=(BATCH, VISIBLE)).astype(np.float32)
     params = our_model().init(jax.random.key(0), np.zeros(VISIBLE, np.float32), ())
-    return Setting(parameters.moved(params), (noise + np.roll(noise, 1, axis=-1)) / np.sqrt(np.float32(2)))
+    return Setting(peers.moved(params), (noise + np.roll(noise, 1, axis=-1)) / np.sqrt(np.float32(2)))
 
 
 def ours(setting):

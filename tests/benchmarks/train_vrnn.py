@@ -8,7 +8,7 @@ they are small, and taken out of the loops over the steps wherever that can be, 
 
 import dense
 import numpy as np
-import parameters
+import peers
 from training import ALL, Setting, jax_training, our_training, rows_of, torch_training
 
 BATCH, LENGTH, KEYS = 32, 40, 88
@@ -30,7 +30,7 @@ def setting() -> Setting:
     import jax
 
     params = our_model().init(jax.random.key(0), np.zeros(LENGTH * KEYS, np.float32), ())
-    return Setting(parameters.moved(params), dense.binary(BATCH, LENGTH * KEYS))
+    return Setting(peers.moved(params), dense.binary(BATCH, LENGTH * KEYS))
 
 
 def ours(setting):
@@ -46,7 +46,7 @@ def by_hand(setting):
     import jax.numpy as jnp
     import optax
 
-    affine = parameters.affine
+    affine = peers.affine
 
     def hidden(params, name, *given):
         return jax.nn.relu(affine(params, f"{name}_0", *given))
@@ -85,9 +85,7 @@ def pytorch(setting, compiled=False):
 
     groups = setting.params
     names = [(g, name.removesuffix("_kernel")) for g in groups for name in groups[g] if name.endswith("_kernel")]
-    layers = torch.nn.ModuleDict(
-        {name: dense.torch_linear(parameters.layer(groups[group], name)) for group, name in names}
-    )
+    layers = torch.nn.ModuleDict({name: dense.torch_linear(peers.layer(groups[group], name)) for group, name in names})
     start = torch.nn.ParameterList([torch.nn.Parameter(torch.tensor(groups["shared"]["hidden"]))])
 
     def hidden(name, *given):
@@ -103,15 +101,7 @@ def pytorch(setting, compiled=False):
         candidate = torch.tanh(layers["candidate"](torch.cat([features, of_z, reset * h], -1)))
         return update * h + (1 - update) * candidate, of_z, loc, log_scale
 
-    def loss(x):
-        x = x.view(len(x), LENGTH, KEYS).transpose(0, 1)
-        noise = torch.randn(*x.shape[:2], LATENT, device=x.device)
-        h, found = start[0].expand(x.shape[1], -1), []
-        for features, noise_now in zip(hidden("x", x), noise, strict=True):
-            new, *rest = step(h, features, noise_now)
-            found.append((h, *rest))
-            h = new
-        before, of_z, loc, log_scale = (torch.stack(column) for column in zip(*found, strict=True))
+    def after(x, before, of_z, loc, log_scale):
         prior_loc, prior_log_scale = normal("prior", before)
         ratio = log_scale - prior_log_scale
         square = (2 * ratio).exp() + ((loc - prior_loc) * (-prior_log_scale).exp()) ** 2
@@ -120,11 +110,23 @@ def pytorch(setting, compiled=False):
         unlikelihood = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
         return (kl + unlikelihood) / x.shape[1]
 
+    def loss(x):
+        x = x.view(len(x), LENGTH, KEYS).transpose(0, 1)
+        noise = torch.randn(*x.shape[:2], LATENT, device=x.device)
+        h, found = start[0].repeat(x.shape[1], 1), []
+        for features, noise_now in zip(hidden("x", x), noise, strict=True):
+            new, *rest = step(h, features, noise_now)
+            found.append((h, *rest))
+            h = new
+        return after(x, *(torch.stack(column) for column in zip(*found, strict=True)))
+
+    if compiled:
+        step, after, loss = torch.compile(step), torch.compile(after), peers.compiled_by_parts(loss)
     return torch_training(loss, [layers, start], setting.x, DRAWS, compiled)
 
 
 def pytorch_compiled(setting):
-    """The same by `torch.compile` and a fused Adam."""
+    """The same by `torch.compile` of a step, for that of all would take minutes, and a fused Adam."""
     return pytorch(setting, compiled=True)
 
 
