@@ -1,20 +1,25 @@
 """Sweeps in memory: what comes back, that it is what each point gives alone, and what is refused."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from test_stack import BITS, CONFIG, bits
+from toys import worst
 
+from genjax_models import measuring
 from genjax_models import stack as stacks
 from genjax_models.axes import axis, chain, product, zipped
 from genjax_models.data import Arrays, BinarizedMNIST
 from genjax_models.errors import ConfigError, UserError
-from genjax_models.objectives import ELBO, IWAE, WakeSleep
+from genjax_models.models import SigmoidBeliefNetwork
+from genjax_models.objectives import ELBO, IWAE, Reinforce, WakeSleep
 from genjax_models.overlay import overlay
-from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep
-from genjax_models.train import make_train
+from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep, sweep_mesh
+from genjax_models.train import make_train, program_config
 
 RATE = "optimizer.learning_rate"
 
@@ -141,6 +146,79 @@ def test_a_structure_that_was_swept_compiles_nothing_again(traces, monkeypatch):
     second = run_sweep(base, axis(RATE, (1e-2, 1e-1)), seeds=2, data=BITS, block=1)
     assert traces == []
     assert bits(second.states[0, 0]) == bits(first.states[1])
+
+
+# Batches that several devices share.
+
+
+def require_equal(result, i: int, rate: float, config, data):
+    """The curve and the state of a point are those of a run alone on one device, to round-off: that run's state."""
+    point = overlay(config, {RATE: rate})
+    state, metrics = make_train(point)(point, jax.random.key(point.seed), data)
+    np.testing.assert_allclose(result.metrics["bound"][i], metrics["bound"], rtol=1e-9)
+    for name in ("params", "phases", "average"):
+        assert worst(getattr(result.states[i], name), getattr(state, name)) < 1e-9
+    return point, state
+
+
+def test_points_whose_batches_are_shared_only_round(x64, tmp_path):
+    """Three points two at a time in two columns of four devices, with blocks of held-out examples for each of them."""
+    rows = np.random.RandomState(2).randint(0, 2, (1000, 3)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", train=rows[:41], validation=rows[41:490], test=rows[490:])
+    changes = {"data": Arrays(path=str(tmp_path / "x.npz")), "training.batch_size": 8, "evaluation.num_samples": 20}
+    config, rates = overlay(CONFIG, {"objective": IWAE(num_particles=3), **changes}), (1e-3, 1e-2, 1e-1)
+    result = run_sweep(config, axis(RATE, rates), block=2, mesh=sweep_mesh(points=2, data=4))
+    assert result.metrics["bound"].dtype == np.float64
+    for i, rate in enumerate(rates):
+        point, state = require_equal(result, i, rate, config, rows[:41])
+        params = measuring.evaluated_parameters(state)
+        given = program_config(point), state, params, measuring.evaluation_key(point.seed, 0), rows[41:490], 3
+        bound = np.mean(measuring.example_metrics(*given)["bound"])
+        given = program_config(point), params, measuring.evaluation_key(point.seed, 2), rows[490:], 3, 20
+        nll = -np.mean(measuring.example_log_marginal(*given).log_prob)
+        np.testing.assert_allclose((result.validation["bound"][i], result.nll[i]), (bound, nll), rtol=1e-9)
+
+
+def test_an_objective_with_state_on_shared_batches_only_rounds(x64):
+    """And the devices of one column alone hear of each other."""
+    changes = {"model": SigmoidBeliefNetwork(layers=(2,)), "objective": Reinforce(), "training.batch_size": 8}
+    config = overlay(CONFIG, changes)
+    result = run_sweep(config, {RATE: (1e-3, 1e-2)}, data=BITS, block=1, mesh=sweep_mesh(data=4))
+    require_equal(result, 1, 1e-2, config, BITS)
+    assert float(result.states[1].phases[0].objective.mean) < -1
+    program = next(p for (function, *_), p in reversed(stacks._programs.items()) if function is stacks._advance_point)
+    groups = set(re.findall(r"replica_groups=(.+?), [a-z_]+=", program.compiled.as_text()))
+    assert groups
+    assert groups <= {"{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]"}
+
+
+def test_meshes():
+    """As many columns as there are devices for, of neighbours; and what cannot be."""
+    assert dict(sweep_mesh(data=4).shape) == {"points": 2, "data": 4}
+    assert [d.id for d in sweep_mesh(points=2, data=3).devices[1]] == [3, 4, 5]
+    for given, said in (
+        ({"data": 3}, "data: got 3, expected a divisor of the 8 devices"),
+        ({"points": 3, "data": 4}, "points and data: got 3 x 4 = 12 devices, expected at most the 8"),
+        ({"data": 0}, "data: got 0"),
+        ({"points": True}, "points: got True"),
+        ({"devices": []}, "a divisor of the 0 devices"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            sweep_mesh(**given)
+
+
+def test_what_devices_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr("genjax_models.sweep._run_group", lambda *a: pytest.fail("it ran"))
+    sizes = axis("training.batch_size", (8, 10, 12))
+    with pytest.raises(ConfigError, match="batch_size: got 10, which 4 devices cannot share equally"):
+        run_sweep(CONFIG, sizes, data=BITS, mesh=sweep_mesh(data=4))
+    with pytest.raises(ConfigError, match='got the axes data, expected "points" and perhaps "data"'):
+        run_sweep(CONFIG, sizes, data=BITS, mesh=Mesh(np.array(jax.devices()), ("data",)))
+    with pytest.raises(ConfigError, match="devices and mesh are both given"):
+        run_sweep(CONFIG, sizes, data=BITS, devices=jax.devices(), mesh=sweep_mesh())
+    monkeypatch.setattr("genjax_models.processes.several", lambda: True)
+    with pytest.raises(ConfigError, match="a sweep runs on the devices of one process, and this is one of"):
+        run_sweep(CONFIG, sizes, data=BITS)
 
 
 # What is refused.
