@@ -4,22 +4,23 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 from test_stack import BITS, CONFIG, bits
 from toys import worst
 
-from genjax_models import measuring
 from genjax_models import stack as stacks
 from genjax_models.axes import axis, chain, product, zipped
 from genjax_models.data import Arrays, BinarizedMNIST
 from genjax_models.errors import ConfigError, UserError
-from genjax_models.models import SigmoidBeliefNetwork
-from genjax_models.objectives import ELBO, IWAE, Reinforce, WakeSleep
+from genjax_models.evaluation.blocks import in_blocks
+from genjax_models.objectives import ELBO, IWAE, Part, Reinforce, Sum, WakeSleep
 from genjax_models.overlay import overlay
+from genjax_models.stack import over_points
 from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep, sweep_mesh
-from genjax_models.train import make_train, program_config
+from genjax_models.train import make_train
 
 RATE = "optimizer.learning_rate"
 
@@ -151,45 +152,45 @@ def test_a_structure_that_was_swept_compiles_nothing_again(traces, monkeypatch):
 # Batches that several devices share.
 
 
-def require_equal(result, i: int, rate: float, config, data):
-    """The curve and the state of a point are those of a run alone on one device, to round-off: that run's state."""
-    point = overlay(config, {RATE: rate})
-    state, metrics = make_train(point)(point, jax.random.key(point.seed), data)
-    np.testing.assert_allclose(result.metrics["bound"][i], metrics["bound"], rtol=1e-9)
-    for name in ("params", "phases", "average"):
-        assert worst(getattr(result.states[i], name), getattr(state, name)) < 1e-9
-    return point, state
+def test_points_whose_batches_are_shared_only_round(x64):
+    """Three points two at a time in two columns of four devices, of an objective with particles and one with state.
 
-
-def test_points_whose_batches_are_shared_only_round(x64, tmp_path):
-    """Three points two at a time in two columns of four devices, with blocks of held-out examples for each of them."""
-    rows = np.random.RandomState(2).randint(0, 2, (1000, 3)).astype(np.uint8)
-    np.savez(tmp_path / "x.npz", train=rows[:41], validation=rows[41:490], test=rows[490:])
-    changes = {"data": Arrays(path=str(tmp_path / "x.npz")), "training.batch_size": 8, "evaluation.num_samples": 20}
-    config, rates = overlay(CONFIG, {"objective": IWAE(num_particles=3), **changes}), (1e-3, 1e-2, 1e-1)
-    result = run_sweep(config, axis(RATE, rates), block=2, mesh=sweep_mesh(points=2, data=4))
+    The devices of one column alone hear of each other; 23 examples are no multiple of four.
+    """
+    parts = Part(IWAE(num_particles=3)), Part(Reinforce())
+    config, rates = overlay(CONFIG, {"objective": Sum(parts), "training.batch_size": 8}), (1e-3, 1e-2, 1e-1)
+    result = run_sweep(config, axis(RATE, rates), data=BITS, block=2, mesh=sweep_mesh(points=2, data=4))
     assert result.metrics["bound"].dtype == np.float64
     for i, rate in enumerate(rates):
-        point, state = require_equal(result, i, rate, config, rows[:41])
-        params = measuring.evaluated_parameters(state)
-        given = program_config(point), state, params, measuring.evaluation_key(point.seed, 0), rows[41:490], 3
-        bound = np.mean(measuring.example_metrics(*given)["bound"])
-        given = program_config(point), params, measuring.evaluation_key(point.seed, 2), rows[490:], 3, 20
-        nll = -np.mean(measuring.example_log_marginal(*given).log_prob)
-        np.testing.assert_allclose((result.validation["bound"][i], result.nll[i]), (bound, nll), rtol=1e-9)
-
-
-def test_an_objective_with_state_on_shared_batches_only_rounds(x64):
-    """And the devices of one column alone hear of each other."""
-    changes = {"model": SigmoidBeliefNetwork(layers=(2,)), "objective": Reinforce(), "training.batch_size": 8}
-    config = overlay(CONFIG, changes)
-    result = run_sweep(config, {RATE: (1e-3, 1e-2)}, data=BITS, block=1, mesh=sweep_mesh(data=4))
-    require_equal(result, 1, 1e-2, config, BITS)
-    assert float(result.states[1].phases[0].objective.mean) < -1
+        point = overlay(config, {RATE: rate})
+        state, metrics = make_train(point)(point, jax.random.key(point.seed), BITS)
+        for name in ("bound", "0/bound", "1/bound"):
+            np.testing.assert_allclose(result.metrics[name][i], metrics[name], rtol=1e-9)
+        for name in ("params", "phases", "average"):
+            assert worst(getattr(result.states[i], name), getattr(state, name)) < 1e-9
+        assert float(state.phases[0].objective[1].mean) < -1
     program = next(p for (function, *_), p in reversed(stacks._programs.items()) if function is stacks._advance_point)
     groups = set(re.findall(r"replica_groups=(.+?), [a-z_]+=", program.compiled.as_text()))
     assert groups
     assert groups <= {"{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]"}
+
+
+def test_held_out_examples_are_shared_by_the_devices_of_a_column():
+    """Ten blocks of three on four devices, for two points: each takes three of them, and values are those of one."""
+    examples, key, points = jnp.arange(29.0), jax.random.key(0), jnp.array([1.0, 2.0])
+
+    def values(x, start, point, devices):
+        return in_blocks(lambda k, v: point * v + jax.random.uniform(k), key, x, 3, devices)
+
+    def shared(x, start, point):
+        return values(x, start, point, jax.sharding.get_abstract_mesh())
+
+    function = over_points(shared, sweep_mesh(points=2, data=4), 1)
+    program = jax.jit(function).lower(examples, jnp.zeros(2), points[:, None]).compile()
+    found = program(examples, jnp.zeros(2), points[:, None])
+    for value, point in zip(found, points, strict=True):
+        np.testing.assert_allclose(value[0], values(examples, 0.0, point, 1), rtol=1e-6)
+    assert '"known_trip_count":{"n":"3"}' in program.as_text().replace(" ", "")
 
 
 def test_meshes():
