@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each point, from the configuration's up")
     block = "points that run at once on a device (default: measured); with 1 each is bit for bit what train gives"
     sweep.add_argument("--block", type=_positive, metavar="N", help=block)
-    shares = "devices that share each batch of a point, where one is too small or too slow (default: 1); it divides all"
+    shares = "devices that share each batch of a point, a divisor of all there are (default: 1)"
     sweep.add_argument("--data-devices", type=_positive, default=1, metavar="N", help=shares)
     sweep.add_argument("--run-dir", metavar="DIR", help="the folder (default: runs/ and the file's name)")
     sweep.add_argument("--data-dir", metavar="DIR", help=where)
