@@ -86,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
         "sweep",
         help="train many configurations in one compiled program, and compare them; resumes",
         description="Train every point of a sweep over the CONFIG of a Python file: the axes given here, or else the "
-        "SWEEP that the file sets. Points of one structure share one compiled program and run on all devices. The "
+        "SWEEP that the file sets. Points of one structure share one compiled program and run on all devices, each on "
+        "one of them or on several that share its batches. The "
         "folder has sweep.json, members/ with a run folder for every point, members.csv, summary.csv, summary.md and "
         "sweep.png. Run again on the same folder, it resumes.",
         epilog="For example\n"
@@ -103,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seeds", type=_positive, metavar="N", help="seeds of each point, from the configuration's up")
     block = "points that run at once on a device (default: measured); with 1 each is bit for bit what train gives"
     sweep.add_argument("--block", type=_positive, metavar="N", help=block)
+    shares = "devices that share each batch of a point, a divisor of all there are (default: 1)"
+    sweep.add_argument("--data-devices", type=_positive, default=1, metavar="N", help=shares)
     sweep.add_argument("--run-dir", metavar="DIR", help="the folder (default: runs/ and the file's name)")
     sweep.add_argument("--data-dir", metavar="DIR", help=where)
     sweep.add_argument("--quiet", action="store_true", help="no progress; errors and the folder alone")
@@ -651,26 +654,29 @@ def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     found = load_file(arguments.config)
     config, sweep = overlay(found["CONFIG"], overrides), load_sweep(found, arguments)
     with contextlib.suppress(UserError):  # what is wrong is said below, with the points that cannot be built
-        _use_cores(len(sweep.expand(config, lambda point: None).points))
+        _use_cores(len(sweep.expand(config, lambda point: None).points), arguments.data_devices)
     suffix = "" if "SWEEP" in found else "-sweep"  # the plain name is that of `train`
     folder = Path(arguments.run_dir or Path("runs") / f"{Path(arguments.config).stem}{suffix}")
 
+    from genjax_models.sweep import points_mesh, sweep_mesh
     from genjax_models.sweep_folder import sweep_run
 
+    shares = arguments.data_devices
+    mesh = points_mesh() if shares == 1 else sweep_mesh(data=shares)
     log = (lambda line: None) if arguments.quiet else _say
     live = sys.stderr.isatty() and not arguments.quiet
-    sweep_run(config, sweep, folder, arguments.data_dir, log=log, live=live, started=STARTED)
+    sweep_run(config, sweep, folder, arguments.data_dir, mesh=mesh, log=log, live=live, started=STARTED)
     log((folder / "summary.md").read_text(encoding="utf-8").rstrip())
     print(folder)
     return 0
 
 
-def _use_cores(points: int) -> None:
-    """On a CPU make a device of every core there is a point for, unless the user has said how many."""
+def _use_cores(points: int, shares: int = 1) -> None:
+    """On a CPU make devices of the cores, `shares` for every point at most, unless the user has said how many."""
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    _use_cpu_devices(min(cores, points))
+    _use_cpu_devices(shares * max(1, min(cores // shares, points)))
 
 
 def _use_cpu_devices(number: int) -> None:

@@ -420,6 +420,7 @@ def write_result(
     rows: Sequence[Mapping[str, Any]],
     clock: Clock,
     data: Dataset,
+    devices: int | None = None,
 ) -> dict:
     """Draw samples and curves, and write result.json, with which a run is finished.
 
@@ -431,10 +432,13 @@ def write_result(
         rows: of metrics.jsonl.
         clock: the run's.
         data: the run's.
+        devices: that shared each batch; None for those that the state lies on.
     """
     from genjax_models import canvas_plots, plots
 
     metric, shape = best_by(run.config), run.data.image_shape
+    if devices is None:
+        devices = len(state.step.sharding.device_set) if isinstance(state.step, jax.Array) else 1
     samples = sample_images(run, params, 100, contexts=data.test_context)
     if run.config.model.capability == "ImplicitModel":
         plots.save_images(run.folder / "neighbours.png", with_neighbours(samples[:50], data), shape, columns=10)
@@ -457,7 +461,7 @@ def write_result(
         "total_seconds": round(clock.now(), 3),
         "versions": versions(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}",
-        "devices": len(state.step.sharding.device_set) if isinstance(state.step, jax.Array) else 1,
+        "devices": devices,
         "processes": processes.count(),
     }
     if tested.values:

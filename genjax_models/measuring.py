@@ -39,7 +39,7 @@ from genjax_models.evaluation import (
     squared_error,
     two_sample_test,
 )
-from genjax_models.evaluation.blocks import devices_for, in_blocks
+from genjax_models.evaluation.blocks import Devices, devices_for, in_blocks
 from genjax_models.evaluation.marginal import estimate_log_marginal
 from genjax_models.labels import label
 from genjax_models.run_folder import ByExample, Run
@@ -101,7 +101,7 @@ def how_measured(run: Run, data: Dataset) -> dict[str, Any]:
 
 @functools.partial(jax.jit, static_argnames=("visible", "devices"))
 def example_metrics(
-    config: Config, state: TrainState, params: Params, key, x, visible: int, devices: int | Mesh = 1
+    config: Config, state: TrainState, params: Params, key, x, visible: int, devices: Devices = 1
 ) -> dict[str, jax.Array]:
     """The objective's metrics on every example, each [N]; `x` may be a `Batch`. Of a sampler, its distance from them
     all, [1]."""
@@ -204,7 +204,7 @@ def with_neighbours(samples: np.ndarray, data: Dataset) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples", "devices"))
 def example_log_marginal(
-    config: Config, params: Params, key, x, visible: int, num_samples: int, devices: int = 1
+    config: Config, params: Params, key, x, visible: int, num_samples: int, devices: Devices = 1
 ) -> LogMarginal:
     """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form."""
     model = config.model.build(visible)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from genjax_models.core import Batch, as_batch
 from genjax_models.errors import ConfigError
@@ -48,7 +48,7 @@ class Whole:
 class AlongBatch:
     """Within a trace, arrays [B, ...] spread over the devices as a batch is, where their number divides B."""
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
 
     def __call__(self, arrays: Any) -> Any:
         along = NamedSharding(self.mesh, PartitionSpec(DATA))
@@ -66,7 +66,7 @@ class Spread:
 
     rows: Batch  # leaves [N', ...]: the N examples and what makes N' a multiple of the devices
     number: int = dataclasses.field(metadata={"static": True})  # N
-    mesh: Mesh = dataclasses.field(metadata={"static": True})
+    mesh: Mesh | AbstractMesh = dataclasses.field(metadata={"static": True})
     shard_parameters: bool = dataclasses.field(metadata={"static": True})
 
     @property
@@ -90,9 +90,17 @@ class Spread:
 
         scattered = PartitionSpec(*[None] * last, DATA)
         looked_up = jax.shard_map(
-            of_device, mesh=self.mesh, in_specs=(PartitionSpec(DATA), PartitionSpec()), out_specs=scattered
+            of_device,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(DATA), PartitionSpec()),
+            out_specs=scattered,
+            axis_names={DATA},
         )
         return jax.tree.map(lambda rows: looked_up(rows, indices), self.rows)
+
+    def inside(self) -> "Spread":
+        """These examples within a `shard_map` over another axis of the mesh, where the axis "data" is left."""
+        return dataclasses.replace(self, mesh=jax.sharding.get_abstract_mesh())
 
     @property
     def along_batch(self) -> "AlongBatch":

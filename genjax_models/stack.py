@@ -4,6 +4,8 @@ The numbers, keys and states of the points are stacked as [blocks, block]: the b
 each device takes its blocks one after another (`lax.map`), and the points of a block run at once (`vmap`). With one
 point a block every point is bit for bit what it is alone; larger blocks differ by round-off, and pay where one point
 does not fill a device. What one point does is traced once, however the points are arranged.
+
+Of a mesh that also has the axis "data", several devices take each block together, and share its points' batches.
 """
 
 import contextlib
@@ -22,12 +24,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from genjax_models.config import Config
 from genjax_models.core import Metrics, TrainState, as_batch
 from genjax_models.errors import UserError
+from genjax_models.evaluation.blocks import Devices
 from genjax_models.measuring import (
     evaluated_parameters,
     evaluation_key,
     example_log_marginal,
     example_metrics,
 )
+from genjax_models.spread import DATA, Spread, spread
 from genjax_models.train import compiled_advance, compiled_init, next_stop, program_config
 
 POINTS = "points"  # the name of the mesh's axis
@@ -86,13 +90,13 @@ def over_points(
 
     Args:
         function: of one point: what all points share, what a block shares, and the point's own.
-        mesh: devices along the axis "points".
+        mesh: devices along the axis "points", and perhaps "data", along which what is shared may be `Spread`.
         block: points a block.
         at_once: whether the points of a block run at once; otherwise one after another, in the memory of one.
 
     Returns:
         A function of (shared, common with leaves [blocks, ...], points with leaves [blocks, block, ...]) that gives
-        leaves [blocks, block, ...]. It has no collectives.
+        leaves [blocks, block, ...]. It has no collectives along "points".
     """
 
     def one_block(shared: Any, common: Any, points: Any) -> Any:
@@ -102,11 +106,19 @@ def over_points(
         over = jax.vmap if at_once else lambda f: functools.partial(jax.lax.map, f)
         return over(lambda point: function(shared, common, point))(points)
 
-    def of_device(shared: Any, common: Any, points: Any) -> Any:
-        return jax.lax.map(lambda xs: one_block(shared, *xs), (common, points))
+    def of_column(shared: Any, common: Any, points: Any) -> Any:
+        held = shared.inside() if isinstance(shared, Spread) else shared
+        return jax.lax.map(lambda xs: one_block(held, *xs), (common, points))
 
     split, whole = PartitionSpec(POINTS), PartitionSpec()
-    return jax.shard_map(of_device, mesh=mesh, in_specs=(whole, split, split), out_specs=split, check_vma=False)
+    # The axis "data" is left to the compiler, as in a run alone whose batches are spread.
+    names, specs = {POINTS}, (whole, split, split)
+    return jax.shard_map(of_column, mesh=mesh, in_specs=specs, out_specs=split, axis_names=names, check_vma=False)
+
+
+def shares_of(mesh: Mesh) -> int:
+    """How many devices share each batch of a point."""
+    return mesh.shape.get(DATA, 1)
 
 
 class Program(NamedTuple):
@@ -150,16 +162,24 @@ def _advance_point(x, start, point, length: int):
     return _key_data(state), metrics
 
 
+def _devices_of_point() -> Devices:
+    """What a point's examples are shared out to in an evaluation: those that share its batches, or its only one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if DATA in mesh.shape else 1
+
+
 def _measure_point(x, start, point, stream: int):
     config, state, seed = point
     state, key = _typed_key(state), evaluation_key(seed, stream)
-    return example_metrics(config, state, evaluated_parameters(state), key, x, visible=as_batch(x).x.shape[1])
+    visible, devices = as_batch(x).x.shape[1], _devices_of_point()
+    return example_metrics(config, state, evaluated_parameters(state), key, x, visible, devices)
 
 
 def _log_marginal_point(x, start, point, stream: int, num_samples: int):
     config, state, seed = point
     params, key = evaluated_parameters(state), evaluation_key(seed, stream)
-    return example_log_marginal(config, params, key, x, visible=as_batch(x).x.shape[1], num_samples=num_samples)
+    visible, devices = as_batch(x).x.shape[1], _devices_of_point()
+    return example_log_marginal(config, params, key, x, visible, num_samples, devices)
 
 
 def _bytes(compiled: Any) -> int:
@@ -211,23 +231,24 @@ class Stack:
     Args:
         configs: of all the group's points; what follows calls them by their index here.
         x: training data [N, D], or a `Batch` of that with contexts.
-        mesh: the devices, along the axis "points".
+        mesh: the devices, along the axis "points", and perhaps "data".
         block: points that run at once on a device.
     """
 
     def __init__(self, configs: Sequence[Config], x: Any, mesh: Mesh, block: int = 1):
         self.mesh, self.block = mesh, block
+        self.columns, self.shares = mesh.shape[POINTS], shares_of(mesh)
         self.training = configs[0].training
         self._all = (
             jax.tree.map(lambda *v: np.stack(v), *map(program_config, configs)),
             np.array([c.seed for c in configs], np.uint32),
         )
         self._split = NamedSharding(mesh, PartitionSpec(POINTS))
-        self.x = self.share(x)
+        self.x = self.share(x) if DATA not in mesh.shape else spread(x, mesh)
         self._capacity, self._block = 0, 0  # of the arrangement that stands
         self.points: list[int] = []
 
-    def share(self, x: Any) -> jax.Array:
+    def share(self, x: Any) -> Any:
         """An array, or a `Batch`, on every device."""
         return jax.device_put(x, NamedSharding(self.mesh, PartitionSpec()))
 
@@ -235,7 +256,7 @@ class Stack:
         """Say which points run from now on, and the step at which each stands."""
         # Blocks are halved where half would do, and not at every point that leaves, which would compile anew; and where
         # points at many steps would leave most places to fillers.
-        block, size = self.block, self.mesh.size
+        block, size = self.block, self.columns
         while block >= 2 * math.ceil(len(points) / size):
             block = math.ceil(block / 2)
         while block > 1 and sum(-(-n // block) * block for n in Counter(steps).values()) > 2 * len(points):
@@ -284,9 +305,9 @@ class Stack:
             began = time.perf_counter()
             # An evaluation fills a device by the particles of one point, and takes the memory of one.
             at_once = function in (_init_point, _advance_point)
-            spread = over_points(functools.partial(function, **static), self.mesh, block, at_once)
+            all_points = over_points(functools.partial(function, **static), self.mesh, block, at_once)
             jitted = jax.jit(
-                lambda x, starts, configs, states, seeds: spread(x, starts, (configs, states, seeds)),
+                lambda x, starts, configs, states, seeds: all_points(x, starts, (configs, states, seeds)),
                 donate_argnums=3 if donate else (),
             )
             compiled = jitted.lower(*given).compile()
@@ -339,7 +360,7 @@ class Stack:
         state = jax.eval_shape(lambda point: _init_point(self.x, None, (point[0], None, point[1])), point)
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         # A state, its copy while points are rearranged, and what a step makes of it.
-        return len(self._all[1]) if have is None else max(1, int(MEMORY_SHARE * have / (3 * size)) * self.mesh.size)
+        return len(self._all[1]) if have is None else max(1, int(MEMORY_SHARE * have / (3 * size)) * self.columns)
 
     def require_memory(self, states: Any) -> int:
         """The bytes that a chunk takes on each device.
@@ -350,7 +371,7 @@ class Stack:
         need = self._program(_advance_point, self.x, states, donate=True, length=self.stop()).bytes
         have = available_bytes(self.mesh)
         # The states stand there already, and are counted as the program's argument as well.
-        there = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // self.mesh.size
+        there = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // self.columns
         if have is not None and need - there > MEMORY_SHARE * have:
             raise MemoryShortage(
                 f"{len(self.points)} points need {need / 2**30:.2f} GiB on each of {self.mesh.size} devices, which "
@@ -369,7 +390,7 @@ class Stack:
         Raises:
             MemoryShortage: not even one point at a time fits.
         """
-        sizes = block_sizes(math.ceil(len(self.points) / self.mesh.size), self.mesh.devices.flat[0].platform)
+        sizes = block_sizes(math.ceil(len(self.points) / self.columns), self.mesh.devices.flat[0].platform)
         kept, points, steps = self.take(states), self.points, self.steps
         jax.tree.map(lambda leaf: leaf.delete(), states)  # the copies need the room
         length = self.stop()

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from genjax_models import processes
 from genjax_models.axes import Axes, axes_to_json, axis, product
 from genjax_models.config import Config, DataConfig
 from genjax_models.core import TrainState
@@ -22,9 +23,10 @@ from genjax_models.errors import ConfigError, require_count
 from genjax_models.points import Grid, expand
 from genjax_models.preparation import prepare
 from genjax_models.run_folder import DataSpec
+from genjax_models.spread import DATA
 from genjax_models.stack import POINTS, Choice, MemoryShortage, Stack
 from genjax_models.tables import types
-from genjax_models.train import Train, check_training_data, make_train, program_config
+from genjax_models.train import Train, check_training_data, make_train, program_config, require_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,64 @@ def points_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), (POINTS,))
 
 
+def sweep_mesh(points: int | None = None, data: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """Devices along two axes: `points` columns, which share the points out, of `data` that share each batch.
+
+    For points that are too large or too slow for one device each: every column trains points of its own, on batches
+    that its devices share as those of `train --devices` do.
+
+    Args:
+        points: columns; None for as many as there are devices for.
+        data: devices in each column.
+        devices: which; None for all of `jax.devices()`. Neighbours share batches.
+
+    Returns:
+        A mesh with the axes "points" and "data", for `run_sweep` and `sweep_run`.
+
+    Raises:
+        ConfigError: more devices than there are, or a number that does not divide them where `points` is None.
+
+    Example:
+        >>> run_sweep(config, axes, mesh=sweep_mesh(points=2, data=4))  # 8 devices
+    """
+    there = list(jax.devices() if devices is None else devices)
+    require_count("data", data)
+    if points is None:
+        if not there or len(there) % data:
+            raise ConfigError(
+                f"data: got {data}, expected a divisor of the {len(there)} devices that are here; say points too, to "
+                "leave some of them out."
+            )
+        points = len(there) // data
+    require_count("points", points)
+    if points * data > len(there):
+        raise ConfigError(
+            f"points and data: got {points} x {data} = {points * data} devices, expected at most the {len(there)} that "
+            'are here. Several of a CPU come by jax.config.update("jax_num_cpu_devices", 8) before anything else.'
+        )
+    return Mesh(np.array(there[: points * data]).reshape(points, data), (POINTS, DATA))
+
+
+def require_mesh(mesh: Mesh) -> None:
+    """Raise ConfigError unless points can be spread over a mesh, in this process."""
+    if POINTS not in mesh.shape or set(mesh.shape) - {POINTS, DATA}:
+        raise ConfigError(
+            f'mesh: got the axes {", ".join(mesh.axis_names)}, expected "{POINTS}" and perhaps "{DATA}", as of '
+            "sweep_mesh."
+        )
+    if processes.several():
+        raise ConfigError(
+            f"a sweep runs on the devices of one process, and this is one of {processes.count()}; start it alone, or "
+            "train its points one by one."
+        )
+
+
+def check_shares(config: Config, mesh: Mesh) -> None:
+    """Raise ConfigError unless the devices of each column can share a point's batches equally."""
+    if DATA in mesh.shape:
+        require_shares(config, mesh)
+
+
 class SweepResult(NamedTuple):
     """What a sweep returns. Arrays begin with the axes of `grid`: [*grid.shape, ...].
 
@@ -150,6 +210,7 @@ def run_sweep(
     *,
     block: int | None = None,
     devices: Sequence[Any] | None = None,
+    mesh: Mesh | None = None,
     data_dir: str | None = None,
 ) -> SweepResult:
     """Train every point of a sweep, in one compiled program for each structure, on all devices.
@@ -163,20 +224,33 @@ def run_sweep(
             it is alone.
         devices: what the points are spread over; None for all of `jax.devices()`. On a CPU,
             `jax.config.update("jax_num_cpu_devices", 4)` before anything else makes four of it.
+        mesh: of `sweep_mesh`, instead of `devices`, where several devices share each batch of a point. Every point is
+            then what it is alone on one device to round-off, with any block.
         data_dir: where data files lie; None for the environment's or the default folder.
 
     Returns:
         A `SweepResult`.
 
     Raises:
-        UserError: all that is wrong with the axes and the points, before anything runs; or too little memory.
+        UserError: all that is wrong with devices, axes and points, before anything runs; or too little memory.
 
     Example:
         >>> result = run_sweep(config, axis("optimizer.learning_rate", (1e-3, 1e-2)), seeds=4)
         >>> result.nll.mean(axis=-1)
     """
+    if devices is not None and mesh is not None:
+        raise ConfigError("devices and mesh are both given, expected one of the two; sweep_mesh takes devices too.")
+    mesh = points_mesh(devices) if mesh is None else mesh
+    require_mesh(mesh)
     read: dict[DataConfig, Dataset] = {}
-    check = (lambda c: prepare_point(c, data_dir, read)) if data is None else (lambda c: _check_given(c, data))
+
+    def check(point: Config) -> None:
+        if data is None:
+            prepare_point(point, data_dir, read)
+        else:
+            _check_given(point, data)
+        check_shares(point, mesh)
+
     grid = Sweep(axes, seeds, block=block).expand(config, check)
     configs = [point.config for point in grid.points]
     rows: list[Any] = [None] * len(configs)
@@ -184,7 +258,7 @@ def run_sweep(
     for members in group(configs):
         own = [configs[i] for i in members]
         dataset = prepare(own[0], data_dir, read)[1] if data is None else None
-        choice, found = _run_group(own, data, dataset, block, points_mesh(devices))
+        choice, found = _run_group(own, data, dataset, block, mesh)
         choices.append(choice)
         for i, row in zip(members, found, strict=True):
             rows[i] = row
@@ -258,8 +332,9 @@ def _collect(grid: Grid, rows: Sequence[_Row], choices: tuple[Choice, ...]) -> S
 
     def padded(name: str) -> np.ndarray:
         found = [row.metrics.get(name) for row in rows]
-        shape = np.max([v.shape for v in found if v is not None], axis=0)
-        out = np.full((len(rows), *shape), np.nan, np.float32)
+        there = [v for v in found if v is not None]
+        shape = np.max([v.shape for v in there], axis=0)
+        out = np.full((len(rows), *shape), np.nan, np.result_type(np.float32, *there))
         for i, v in enumerate(found):
             if v is not None:
                 out[i][tuple(slice(0, n) for n in v.shape)] = v

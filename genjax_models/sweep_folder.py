@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+from jax.sharding import Mesh
 
 from genjax_models import sweep_report
 from genjax_models.config import Config, DataConfig
@@ -34,7 +34,8 @@ from genjax_models.run_folder import (
     locked,
     write_whole,
 )
-from genjax_models.sweep import Sweep, group, prepare_point
+from genjax_models.stack import shares_of
+from genjax_models.sweep import Sweep, check_shares, group, points_mesh, prepare_point, require_mesh
 from genjax_models.sweep_training import DONE, MEMBERS, PROGRESS, Member, SweepRun, figures, run_group
 from genjax_models.tables import types
 
@@ -49,6 +50,7 @@ def sweep_run(
     folder: Path,
     data_dir: str | None = None,
     *,
+    mesh: Mesh | None = None,
     log: Log = print,
     live: bool = False,
     started: float | None = None,
@@ -60,6 +62,8 @@ def sweep_run(
         sweep: what is swept, and how.
         folder: the sweep's folder; made if it does not exist, resumed if it holds this sweep.
         data_dir: where data files lie; None for the environment's or the default folder.
+        mesh: the devices, of `sweep_mesh` or `points_mesh`; None for all, with a point on each. A sweep may go on with
+            other devices, and with another number of them for each batch, than it was begun with.
         log: hears what happens, line by line.
         live: redraw a table of the best on standard error instead of logging a line an evaluation.
         started: `time.perf_counter()` of when the user began to wait.
@@ -68,17 +72,19 @@ def sweep_run(
         A row for every member, in the order of the points.
 
     Raises:
-        UserError: all that is wrong with axes, points, data or folder, before anything runs.
+        UserError: all that is wrong with devices, axes, points, data or folder, before anything runs.
         Interrupted: SIGINT or SIGTERM came; the sweep is saved.
     """
     started = time.perf_counter() if started is None else started
-    folder = Path(folder)
+    folder, mesh = Path(folder), points_mesh() if mesh is None else mesh
+    require_mesh(mesh)
     prepared: dict[Any, tuple[Dataset, DataSpec]] = {}
     read: dict[DataConfig, Dataset] = {}
 
     def check(point: Config) -> None:
         _, data, spec = prepare_point(point, data_dir, read)
         prepared.setdefault((point.data, point.evaluation), (data, spec))
+        check_shares(point, mesh)
 
     grid = sweep.expand(config, check)
     for point in grid.points:
@@ -91,7 +97,7 @@ def sweep_run(
         name = f"{point.index:0{len(str(len(grid.points) - 1))}d}_{point_label(point.overrides)}"
         own_run, _ = create_or_match(folder / MEMBERS / name, point.config, prepared[key][1])
         members.append(Member(point.index, point, own_run, "waiting"))
-    run = SweepRun(folder, sweep, members, log, live, started)
+    run = SweepRun(folder, sweep, members, mesh, log, live, started)
     log_kind_of_data(config, next(iter(prepared.values()))[0], log)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
@@ -104,8 +110,10 @@ def sweep_run(
         groups = group([m.run.config for m in members])
         left = sum(any(members[j].status not in DONE for j in indices) for indices in groups)
         if left:
+            shares = shares_of(mesh)
             run.log(
-                f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {jax.device_count()}"
+                f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {mesh.size}"
+                + (f", {shares} to each batch" if shares > 1 else "")
             )
         for i, indices in enumerate(groups):
             own = [members[j] for j in indices]

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from genjax_models import checkpoints, sweep_report
 from genjax_models.core import TrainState
@@ -31,7 +32,7 @@ from genjax_models.measuring import (
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
 from genjax_models.stack import Stack, on_host
-from genjax_models.sweep import Sweep, points_mesh
+from genjax_models.sweep import Sweep
 
 CHOICES, PROGRESS, MEMBERS = "choices.json", "progress.json", "members"
 DONE = ("finished", "non-finite", "halted")
@@ -70,8 +71,17 @@ class Member:
 class SweepRun:
     """A sweep folder with its members."""
 
-    def __init__(self, folder: Path, sweep: Sweep, members: Sequence[Member], log: Log, live: bool, started: float):
-        self.folder, self.sweep, self.members, self._log = folder, sweep, list(members), log
+    def __init__(
+        self,
+        folder: Path,
+        sweep: Sweep,
+        members: Sequence[Member],
+        mesh: Mesh,
+        log: Log,
+        live: bool,
+        started: float,
+    ):
+        self.folder, self.sweep, self.members, self.mesh, self._log = folder, sweep, list(members), mesh, log
         self.live, self.shown = live, 0
         self.clock = Clock(started)
         self.metric = f"validation_{best_by(members[0].run.config)}"
@@ -112,7 +122,7 @@ def run_group(run: SweepRun, number: int, members: list[Member], data: Dataset, 
         return
     if signals.came:
         raise run.interrupted(signals.came)
-    stack = Stack([m.run.config for m in members], examples(data, "train"), points_mesh())
+    stack = Stack([m.run.config for m in members], examples(data, "train"), run.mesh)
     with ThreadPoolExecutor(1) as writer:  # one thread: concurrent saves of orbax disturb each other
         _Training(run, number, members, data, stack, signals, writer).run_all()
     signals.at_once = True  # all steps are saved: there is nothing to finish first
@@ -403,7 +413,7 @@ def _finish(
             own = jax.tree.map(lambda v, i=i: v[i], estimate)
             tested = test_figures(member.run, params, data, bounds[i], own, num_samples)
         rows = member.record.metrics.rows
-        result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data)
+        result = write_result(member.run, checkpoint, params, tested, last, rows, run.clock, data, stack.shares)
         member.status, member.state = "finished", None
         member.metrics |= figures(result)
 

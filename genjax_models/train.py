@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from genjax_models.config import Config, Evaluation, Training, canonical, validate
 from genjax_models.core import (
@@ -41,7 +41,7 @@ from genjax_models.objectives import from_loss
 from genjax_models.objectives.parts import PartKey, in_parts
 from genjax_models.optimizers import plain_number
 from genjax_models.policy import PLAIN, Compute, Policy, under
-from genjax_models.spread import Spread, source_of
+from genjax_models.spread import DATA, Spread, source_of
 
 Nonfinite = Literal["skip", "stop"]
 
@@ -429,11 +429,12 @@ def check_training_data(config: Config, data: Any) -> None:
         require_shares(config, source.mesh)
 
 
-def require_shares(config: Config, mesh: Mesh) -> None:
+def require_shares(config: Config, mesh: Mesh | AbstractMesh) -> None:
     """Raise ConfigError unless the devices of a mesh can share each batch equally."""
-    if config.training.batch_size % mesh.size:
+    devices = mesh.shape[DATA]
+    if config.training.batch_size % devices:
         raise ConfigError(
-            f"training.batch_size: got {config.training.batch_size}, which {mesh.size} devices cannot share equally; "
+            f"training.batch_size: got {config.training.batch_size}, which {devices} devices cannot share equally; "
             "give a multiple of their number, or fewer devices."
         )
 

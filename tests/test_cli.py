@@ -633,6 +633,20 @@ def test_sweep_of_a_file(cli, devices):
     assert f"{folder} holds another sweep: points differ" in err
 
 
+@pytest.mark.parametrize(("words", "shape"), [([], {"points": 8}), (["--data-devices", "4"], {"points": 2, "data": 4})])
+def test_devices_of_a_sweep(cli, devices, monkeypatch, words, shape):
+    meshes = []
+
+    def sweep_run(config, sweep, folder, data_dir, *, mesh, **rest):
+        meshes.append(mesh)
+        folder.mkdir()
+        (folder / "summary.md").write_text("")
+
+    monkeypatch.setattr("genjax_models.sweep_folder.sweep_run", sweep_run)
+    assert cli("sweep", "tiny.py", "--seeds", "2", "--run-dir", "here", *words)[0] == 0
+    assert [dict(mesh.shape) for mesh in meshes] == [shape]
+
+
 def test_the_shell_stands_in_place_of_the_file(place):
     """Axes, seeds and block, each alone; SWEEP may also be axes, or absent."""
     (place / "swept.py").write_text(SWEEP)
@@ -661,6 +675,8 @@ def test_the_shell_stands_in_place_of_the_file(place):
         (["--seeds", "2", "--axis", "seed=1,2"], ["seed"]),
         (["--seeds", "0"], ["at least 1"]),
         (["--block", "0", "--seeds", "2"], ["at least 1"]),
+        (["--data-devices", "3", "--seeds", "2"], ["data: got 3, expected a divisor of the 8 devices"]),
+        (["--data-devices", "8", "--axis", "training.batch_size=8,12"], ["got 12, which 8 devices cannot share"]),
         (["--seeds", "2", "--model.latnet", "3"], ["Did you mean 'latent'"]),
     ],
     ids=lambda v: " ".join(v),

@@ -1,19 +1,25 @@
 """Sweeps in memory: what comes back, that it is what each point gives alone, and what is refused."""
 
 import dataclasses
+import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from test_stack import BITS, CONFIG, bits
+from toys import worst
 
 from genjax_models import stack as stacks
 from genjax_models.axes import axis, chain, product, zipped
 from genjax_models.data import Arrays, BinarizedMNIST
 from genjax_models.errors import ConfigError, UserError
-from genjax_models.objectives import ELBO, IWAE, WakeSleep
+from genjax_models.evaluation.blocks import in_blocks
+from genjax_models.objectives import ELBO, IWAE, Part, Reinforce, Sum, WakeSleep
 from genjax_models.overlay import overlay
-from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep
+from genjax_models.stack import over_points
+from genjax_models.sweep import SuccessiveHalving, Sweep, group, run_sweep, sweep_mesh
 from genjax_models.train import make_train
 
 RATE = "optimizer.learning_rate"
@@ -141,6 +147,79 @@ def test_a_structure_that_was_swept_compiles_nothing_again(traces, monkeypatch):
     second = run_sweep(base, axis(RATE, (1e-2, 1e-1)), seeds=2, data=BITS, block=1)
     assert traces == []
     assert bits(second.states[0, 0]) == bits(first.states[1])
+
+
+# Batches that several devices share.
+
+
+def test_points_whose_batches_are_shared_only_round(x64):
+    """Three points two at a time in two columns of four devices, of an objective with particles and one with state.
+
+    The devices of one column alone hear of each other; 23 examples are no multiple of four.
+    """
+    parts = Part(IWAE(num_particles=3)), Part(Reinforce())
+    config, rates = overlay(CONFIG, {"objective": Sum(parts), "training.batch_size": 8}), (1e-3, 1e-2, 1e-1)
+    result = run_sweep(config, axis(RATE, rates), data=BITS, block=2, mesh=sweep_mesh(points=2, data=4))
+    assert result.metrics["bound"].dtype == np.float64
+    for i, rate in enumerate(rates):
+        point = overlay(config, {RATE: rate})
+        state, metrics = make_train(point)(point, jax.random.key(point.seed), BITS)
+        for name in ("bound", "0/bound", "1/bound"):
+            np.testing.assert_allclose(result.metrics[name][i], metrics[name], rtol=1e-9)
+        for name in ("params", "phases", "average"):
+            assert worst(getattr(result.states[i], name), getattr(state, name)) < 1e-9
+        assert float(state.phases[0].objective[1].mean) < -1
+    program = next(p for (function, *_), p in reversed(stacks._programs.items()) if function is stacks._advance_point)
+    groups = set(re.findall(r"replica_groups=(.+?), [a-z_]+=", program.compiled.as_text()))
+    assert groups
+    assert groups <= {"{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]"}
+
+
+def test_held_out_examples_are_shared_by_the_devices_of_a_column():
+    """Ten blocks of three on four devices, for two points: each takes three of them, and values are those of one."""
+    examples, key, points = jnp.arange(29.0), jax.random.key(0), jnp.array([1.0, 2.0])
+
+    def values(x, start, point, devices):
+        return in_blocks(lambda k, v: point * v + jax.random.uniform(k), key, x, 3, devices)
+
+    def shared(x, start, point):
+        return values(x, start, point, jax.sharding.get_abstract_mesh())
+
+    function = over_points(shared, sweep_mesh(points=2, data=4), 1)
+    program = jax.jit(function).lower(examples, jnp.zeros(2), points[:, None]).compile()
+    found = program(examples, jnp.zeros(2), points[:, None])
+    for value, point in zip(found, points, strict=True):
+        np.testing.assert_allclose(value[0], values(examples, 0.0, point, 1), rtol=1e-6)
+    assert '"known_trip_count":{"n":"3"}' in program.as_text().replace(" ", "")
+
+
+def test_meshes():
+    """As many columns as there are devices for, of neighbours; and what cannot be."""
+    assert dict(sweep_mesh(data=4).shape) == {"points": 2, "data": 4}
+    assert [d.id for d in sweep_mesh(points=2, data=3).devices[1]] == [3, 4, 5]
+    for given, said in (
+        ({"data": 3}, "data: got 3, expected a divisor of the 8 devices"),
+        ({"points": 3, "data": 4}, "points and data: got 3 x 4 = 12 devices, expected at most the 8"),
+        ({"data": 0}, "data: got 0"),
+        ({"points": True}, "points: got True"),
+        ({"devices": []}, "a divisor of the 0 devices"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            sweep_mesh(**given)
+
+
+def test_what_devices_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr("genjax_models.sweep._run_group", lambda *a: pytest.fail("it ran"))
+    sizes = axis("training.batch_size", (8, 10, 12))
+    with pytest.raises(ConfigError, match="batch_size: got 10, which 4 devices cannot share equally"):
+        run_sweep(CONFIG, sizes, data=BITS, mesh=sweep_mesh(data=4))
+    with pytest.raises(ConfigError, match='got the axes data, expected "points" and perhaps "data"'):
+        run_sweep(CONFIG, sizes, data=BITS, mesh=Mesh(np.array(jax.devices()), ("data",)))
+    with pytest.raises(ConfigError, match="devices and mesh are both given"):
+        run_sweep(CONFIG, sizes, data=BITS, devices=jax.devices(), mesh=sweep_mesh())
+    monkeypatch.setattr("genjax_models.processes.several", lambda: True)
+    with pytest.raises(ConfigError, match="a sweep runs on the devices of one process, and this is one of"):
+        run_sweep(CONFIG, sizes, data=BITS)
 
 
 # What is refused.

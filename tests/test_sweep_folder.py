@@ -32,7 +32,7 @@ from genjax_models.optimizers import Adam
 from genjax_models.overlay import overlay
 from genjax_models.run_folder import open_run
 from genjax_models.stack import Stack
-from genjax_models.sweep import SuccessiveHalving, Sweep
+from genjax_models.sweep import SuccessiveHalving, Sweep, sweep_mesh
 from genjax_models.sweep_folder import sweep_run
 
 CONFIG = Config(
@@ -162,12 +162,14 @@ def signal_at(patch, call: int, number: int = signal.SIGTERM) -> None:
     patch.setattr(Stack, "advance", advanced)
 
 
-def interrupt(config: Config, sweep: Sweep, folder: Path, data_dir: str, call: int, number=signal.SIGTERM) -> str:
+def interrupt(
+    config: Config, sweep: Sweep, folder: Path, data_dir: str, call: int, number=signal.SIGTERM, **rest
+) -> str:
     """Run a sweep that gets a signal after that many chunks: what it says."""
     with pytest.MonkeyPatch.context() as patch:
         signal_at(patch, call, number)
         with pytest.raises(Interrupted) as raised:
-            sweep_run(config, sweep, folder, data_dir, log=Log())
+            sweep_run(config, sweep, folder, data_dir, log=Log(), **rest)
     return str(raised.value)
 
 
@@ -444,6 +446,22 @@ def test_a_signal_saves_and_the_sweep_resumes_to_the_same_end(finished, tmp_path
     sweep_run(CONFIG, SWEEP, tmp_path / "sweep", data_dir, log=log)
     assert "resuming; 4 of 4 members have begun" in str(log)
     assert whole(tmp_path / "sweep") == whole(finished)
+
+
+def test_a_sweep_goes_on_with_several_devices_to_each_batch(finished, tmp_path, data_dir, plain):
+    """Begun with a point on each device, it goes on in columns of four, and again: the same to round-off."""
+    folder, log, mesh = tmp_path / "sweep", Log(), sweep_mesh(data=4)
+    interrupt(CONFIG, SWEEP, folder, data_dir, 3)
+    interrupt(CONFIG, SWEEP, folder, data_dir, 2, mesh=mesh)
+    assert [m["step"] for m in read_json(folder / "progress.json")["members"]] == [25] * 4
+    sweep_run(CONFIG, SWEEP, folder, data_dir, log=log, mesh=mesh)
+    assert "4 of 4 members have begun" in str(log)
+    assert "devices: 8, 4 to each batch" in str(log)
+    for member, alone in zip(members(folder), members(finished), strict=True):
+        found, expected = (read_json(path / "result.json") for path in (member, alone))
+        assert (found["devices"], expected["devices"]) == (4, 1)
+        for name in ("test_nll", "test_bound", "validation_bound"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
 def test_a_signal_at_the_last_step_lets_the_sweep_finish(finished, tmp_path, data_dir, plain, monkeypatch):

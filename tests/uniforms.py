@@ -50,14 +50,16 @@ def batch_of_uniforms(toy: Enumerated, x, number: int = 1) -> tuple[Any, np.ndar
     return u, chance
 
 
-def losses_and_gradients(module: ModuleType, objective: Objective, trainable: Trainable, x, u):
+def losses_and_gradients(
+    module: ModuleType, objective: Objective, trainable: Trainable, x, u, drawn_by: str = "draw_uniforms"
+):
     """Loss and gradient, a Trainable, for given uniforms, leaves [M, B, ...]: [M] and leaves [M, ...].
 
     The loss under test runs as it is, but for the function of its module that draws the uniforms.
     """
 
     def one(u):
-        with mock.patch.object(module, "draw_uniforms", return_value=u):
+        with mock.patch.object(module, drawn_by, return_value=u):
             return jax.value_and_grad(lambda t: objective.loss(t, (), jax.random.key(0), x, 0)[0])(trainable)
 
     return quick_jit(jax.vmap(one))(u)

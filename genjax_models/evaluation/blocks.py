@@ -1,16 +1,19 @@
 """Functions of one example over many, in blocks, so that memory does not grow with their number."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from genjax_models.core import Batch, is_hashable
 from genjax_models.errors import DataError, require_count
+
+Devices = int | Mesh | AbstractMesh  # how many of this process's, or those of a mesh
 
 
 def check_examples(batch: Batch) -> Batch:
@@ -43,21 +46,23 @@ def devices_for(*trees: Any) -> int:
     return len(devices)
 
 
-def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: int | Mesh = 1) -> Any:
+def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: Devices = 1) -> Any:
     """`function(key, example)` of every example, leaves [N, ...], `block` examples at a time.
 
     Example i gets `fold_in(key, i)`, so its value does not depend on the block's size. The blocks are shared out to
-    that many devices of this process, or to those of a mesh with one axis, where there is one for each; of a mesh, the
-    values come to all devices whole.
+    that many devices of this process, or to those of a mesh, where there is one for each; of a mesh, the values come to
+    all devices whole. Within a `shard_map` over some of its axes, the blocks are shared out along the others.
     """
-    whole = isinstance(devices, Mesh)
-    mesh = devices if isinstance(devices, Mesh) else Mesh(np.array(jax.local_devices()[:devices]), ("examples",))
+    whole = not isinstance(devices, int)
+    mesh = Mesh(np.array(jax.local_devices()[:devices]), ("examples",)) if isinstance(devices, int) else devices
+    axes = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind != AxisType.Manual)
     number = jax.tree.leaves(examples)[0].shape[0]
     block = min(block, number)
     blocks = -(-number // block)
-    spread = blocks >= mesh.size > 1
+    shares = math.prod(mesh.shape[name] for name in axes)
+    spread = blocks >= shares > 1
     if spread:
-        blocks = -(-blocks // mesh.size) * mesh.size
+        blocks = -(-blocks // shares) * shares
 
     def of_block(indices):
         rows = jax.tree.map(lambda v: v[indices], examples)
@@ -67,13 +72,21 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
     def of_device(indices):
         return jax.lax.map(of_block, indices)
 
-    if spread:
-        split = PartitionSpec(*mesh.axis_names)
-        of_device = jax.shard_map(of_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    def of_all(indices):
+        if not spread:
+            return of_device(indices)
+        split = PartitionSpec(axes)
+        if axes == mesh.axis_names:
+            shared_out = jax.shard_map(of_device, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+            return shared_out(indices)
+        # What `function` closes over may not enter a `shard_map` within another: the compiler shares the work out.
+        indices = indices.reshape(shares, -1, block)
+        values = jax.vmap(of_device)(jax.lax.with_sharding_constraint(indices, NamedSharding(mesh, split)))
+        return jax.tree.map(lambda v: v.reshape(blocks, *v.shape[2:]), values)
+
     # The last block is filled up with the last example.
     indices = jnp.minimum(jnp.arange(blocks * block), number - 1).reshape(blocks, block)
-    values = of_device(indices)
-    values = jax.tree.map(lambda v: v.reshape(blocks * block, *v.shape[2:])[:number], values)
+    values = jax.tree.map(lambda v: v.reshape(blocks * block, *v.shape[2:])[:number], of_all(indices))
     return jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec())) if whole else values
 
 

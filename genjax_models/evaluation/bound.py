@@ -3,10 +3,9 @@
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from genjax_models.core import Batch, Key, Metrics, Objective, Trainable, as_batch
-from genjax_models.evaluation.blocks import in_blocks
+from genjax_models.evaluation.blocks import Devices, in_blocks
 
 
 def objective_metrics(
@@ -18,7 +17,7 @@ def objective_metrics(
     step: Any = 0,
     *,
     block: int = 100,
-    devices: int | Mesh = 1,
+    devices: Devices = 1,
 ) -> Metrics:
     """The metrics of an objective, such as its bound, on every example by itself.
 
@@ -30,7 +29,7 @@ def objective_metrics(
         x: examples [N, D], or a `Batch` with contexts.
         step: the step that schedules are read at.
         block: examples computed at a time.
-        devices: of this process, or a mesh of devices with one axis, that the blocks are shared out to.
+        devices: of this process, or a mesh of devices, that the blocks are shared out to.
 
     Returns:
         A dict from the metric's name to its values [N], nats for bounds.

@@ -33,6 +33,8 @@ class SumInit:
 class SumLoss:
     """`Objective.loss` of `weighted_sum`."""
 
+    no_chunks: ClassVar[str] = "each part of a weighted_sum has a particle_chunk of its own"
+
     parts: Parts
 
     @property

@@ -20,12 +20,19 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import ObjectiveConfig, config, field
-from genjax_models.core import Batch, Latents, LatentVariableModel, Objective, Params, as_batch, total
+from genjax_models.core import Batch, LatentVariableModel, Objective, Params, as_batch, total
 from genjax_models.errors import require_count
-from genjax_models.objectives.binary import draw_uniforms, require_uniforms, score_bernoulli, sum_units
-from genjax_models.objectives.common import log_joint, loss_of, owns_nothing
+from genjax_models.objectives.binary import draw_uniforms_by, require_uniforms, score_bernoulli, sum_units
+from genjax_models.objectives.common import (
+    Chunked,
+    ChunkedConfig,
+    in_chunks,
+    log_joint,
+    loss_of,
+    owns_nothing,
+    particle_keys,
+)
 from genjax_models.objectives.particles import leave_one_out_bounds, log_mean_exp
-from genjax_models.objectives.parts import ByRow
 
 
 def mean_given_pair(z: jax.Array, mirrored_z: jax.Array, logits: jax.Array, mirrored_logits: jax.Array) -> jax.Array:
@@ -83,30 +90,26 @@ def pair_estimate(log_w: jax.Array, baseline: jax.Array | float = 0.0) -> PairEs
 
 
 @dataclasses.dataclass(frozen=True)
-class AntitheticLoss(ByRow):
+class AntitheticLoss(Chunked):
     """`Objective.loss` of `arm` and `disarm`."""
 
     model: LatentVariableModel
     num_pairs: int
     conditional: bool  # whether 1 - 2u is replaced by its mean given the pair
 
-    def given(self, params: Params, u: Latents, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Bound and surrogate of every example, [B] each, as a pure function of the uniforms u, leaves [B, N, ...]."""
+    def pairs(self, params: Params, keys: jax.Array, batch: Batch) -> tuple[jax.Array, ...]:
+        """log p(x, z), log q(z | x) and sum_i m_i phi_i of both samples of a pair for each of the keys [B, N].
+
+        Each is [B, N, 2], with gradients; m_i is the mean of 1 - 2 u_i and held fixed.
+        """
         sample = self.model.sample_from_uniforms
         assert sample is not None
-        size, number = batch.x.shape[0], self.num_pairs
+        number = keys.shape[1]
+        u = draw_uniforms_by(self.model, params, keys, batch)
         both = jax.tree.map(lambda v: jnp.concatenate([v, 1 - v], axis=1), u)
         z, logits = jax.vmap(lambda u, x, c: jax.vmap(lambda u: sample(params, u, x, c))(u))(
             both, batch.x, batch.context
         )
-        log_p = total(log_joint(self.model, params, z, batch)).reshape(size, 2, number)
-        log_q = score_bernoulli(logits, z, 2).reshape(size, 2, number)
-        log_w = jax.lax.stop_gradient(log_p - log_q)
-
-        # Where a pair has no other pairs to compare with, its example has the others of the batch.
-        bounds = jnp.mean(log_w, axis=(1, 2))
-        baseline = (jnp.sum(bounds) - bounds) / max(size - 1, 1)
-        a = jax.vmap(pair_estimate)(log_w, baseline)
 
         def slopes(u, z, logits):
             if not self.conditional:
@@ -116,13 +119,21 @@ class AntitheticLoss(ByRow):
 
         m = jax.lax.stop_gradient(jax.tree.map(slopes, u, z, logits))
         score = sum_units(jax.tree.map(lambda m, v: jnp.concatenate([m, m], axis=1) * v, m, logits), 2)
-        per_particle = a.generative * log_p + a.signal * score.reshape(log_p.shape) + a.direct * log_q
-        return a.bound, jnp.sum(per_particle, axis=(1, 2))
+        found = total(log_joint(self.model, params, z, batch)), score_bernoulli(logits, z, 2), score
+        return tuple(jnp.swapaxes(v.reshape(-1, 2, number), 1, 2) for v in found)
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        u = draw_uniforms(self.model, params, key, batch, self.num_pairs)
-        bound, surrogate = map(jnp.mean, self.given(params, u, batch))
+        keys = particle_keys(key, batch, self.num_pairs)
+        pairs = in_chunks(lambda keys: self.pairs(params, keys, batch), keys, self.chunk)
+        log_p, log_q, score = (jnp.swapaxes(v, 1, 2) for v in pairs)  # [B, 2, N]
+        log_w = jax.lax.stop_gradient(log_p - log_q)
+        # Where a pair has no other pairs to compare with, its example has the others of the batch.
+        bounds = jnp.mean(log_w, axis=(1, 2))
+        baseline = (jnp.sum(bounds) - bounds) / max(len(bounds) - 1, 1)
+        a = jax.vmap(pair_estimate)(log_w, baseline)
+        bound = jnp.mean(a.bound)
+        surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.signal * score + a.direct * log_q, axis=(1, 2)))
         return loss_of(bound, surrogate), (state, {"bound": bound})
 
 
@@ -198,7 +209,7 @@ class ARM(ObjectiveConfig):
 
 
 @config
-class DisARM(ObjectiveConfig):
+class DisARM(ChunkedConfig):
     """DisARM: mirrored pairs of samples, their uniforms integrated out; N pairs for the N-particle bound."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -206,6 +217,6 @@ class DisARM(ObjectiveConfig):
 
     num_pairs: int = field(default=1, ge=1, help="pairs N of mirrored particles an example; N > 1 tightens the bound")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all pairs at once."""
         return disarm(model, self.num_pairs)

@@ -46,20 +46,30 @@ def latent_shapes(model: LatentVariableModel, params: Params, batch: Batch) -> L
     return jax.eval_shape(model.propose, params, jax.random.key(0), row.x, row.context)[0]
 
 
-def draw_uniforms(model: LatentVariableModel, params: Params, key: Key, batch: Batch, *axes: int) -> Latents:
-    """Independent uniforms for every unit of every example's latents, leaves [B, *axes, ...].
+def _uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """The midpoints of a grid in (0, 1): 1 - u is exact and has the same law in any precision, log-odds are finite."""
+    return jax.random.uniform(key, shape, dtype) + jnp.finfo(dtype).eps / 2
 
-    They are the midpoints of a grid in (0, 1), so that 1 - u is exact and has the same law in any precision, and the
-    log-odds of u are finite.
-    """
+
+def draw_uniforms(model: LatentVariableModel, params: Params, key: Key, batch: Batch) -> Latents:
+    """Independent uniforms for every unit of every example's latents, leaves [B, ...]."""
     leaves, structure = jax.tree.flatten(latent_shapes(model, params, batch))
 
     def draw(key, leaf):
-        shape = (*axes, *leaf.shape)
-        u = draw_rows(lambda k, n: jax.random.uniform(k, (n, *shape), leaf.dtype), key, batch.x.shape[0])
-        return u + jnp.finfo(leaf.dtype).eps / 2
+        return draw_rows(lambda k, n: _uniform(k, (n, *leaf.shape), leaf.dtype), key, batch.x.shape[0])
 
     return jax.tree.unflatten(structure, list(map(draw, split(key, len(leaves)), leaves)))
+
+
+def draw_uniforms_by(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch) -> Latents:
+    """The uniforms of a particle for each of the keys [B, K], leaves [B, K, ...]."""
+    leaves, structure = jax.tree.flatten(latent_shapes(model, params, batch))
+
+    def particle(key):
+        draws = zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        return jax.tree.unflatten(structure, [_uniform(k, leaf.shape, leaf.dtype) for k, leaf in draws])
+
+    return jax.vmap(jax.vmap(particle))(keys)
 
 
 def sum_units(values: Latents, axes: int) -> Scalar:

@@ -98,10 +98,11 @@ def chunk_particles(objective: Objective, particle_chunk: int | None) -> Objecti
 
     Args:
         objective: of many particles, such as `iwae`, `dreg`, `vimco` or `reweighted_wake_sleep`.
-        particle_chunk: particles of an example that are computed at once; None for all.
+        particle_chunk: particles of an example that are computed at once, pairs of them for `disarm`; None for all.
 
     Raises:
-        ConfigError: a number below one, or an objective whose particles are not computed apart.
+        ConfigError: a number below one, or an objective whose particles are not computed apart: those of `fivo` depend
+            on one another at every step, and others have one sample an example, or none.
 
     Example:
         >>> objective = chunk_particles(iwae(vae(64, latent=8), num_particles=5000), 100)
@@ -110,23 +111,22 @@ def chunk_particles(objective: Objective, particle_chunk: int | None) -> Objecti
         return objective
     require_count("particle_chunk", particle_chunk)
     if not isinstance(objective.loss, Chunked):
-        raise ConfigError(
-            f"particle_chunk: got {particle_chunk}, but the particles of {type(objective.loss).__name__} are computed "
-            "together; leave it None."
-        )
+        name = type(objective.loss).__name__
+        reason = getattr(objective.loss, "no_chunks", f"{name} has no particles that are computed apart")
+        raise ConfigError(f"particle_chunk: got {particle_chunk}, but {reason}; leave it None.")
     return objective._replace(loss=dataclasses.replace(objective.loss, chunk=particle_chunk))
 
 
 @config
-class ParticleConfig(ObjectiveConfig):
-    """Base of configurations of objectives of many particles."""
+class ChunkedConfig(ObjectiveConfig):
+    """Base of configurations of objectives whose particles may be computed some at a time."""
 
-    num_particles: int
     particle_chunk: int | None = field(
         default=None,
         ge=1,
         kw_only=True,
-        help="particles computed at a time, and again for the gradient, in memory that K hardly adds to; None for all",
+        help="particles, or mirrored pairs, that are computed at a time, and again for the gradient, in memory that K "
+        "hardly adds to; None for all",
     )
 
     @abc.abstractmethod
@@ -136,6 +136,13 @@ class ParticleConfig(ObjectiveConfig):
     def build(self, model: Any) -> Objective:
         """The objective on a model."""
         return chunk_particles(self.build_whole(model), self.particle_chunk)
+
+
+@config
+class ParticleConfig(ChunkedConfig):
+    """Base of configurations of objectives of K particles an example."""
+
+    num_particles: int
 
 
 def particle_keys(key: Key, batch: Batch, num_particles: int) -> jax.Array:
@@ -229,12 +236,8 @@ def moving_particles(
     return in_chunks(terms, particle_keys(key, batch, num_particles), chunk)
 
 
-def held_particles(model: LatentVariableModel, params: Params, key: Key, batch: Batch, num_particles: int):
-    """z ~ q(. | x) held fixed, leaves [B, K, ...], and its log_posterior by groups, leaves [B, K]."""
-    return _held(model, params, particle_keys(key, batch, num_particles), batch)
-
-
-def _held(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch):
+def held_by(model: LatentVariableModel, params: Params, keys: jax.Array, batch: Batch):
+    """The z of `propose_by` held fixed, leaves [B, K, ...], and its log_posterior by groups, leaves [B, K]."""
     z, log_q = propose_by(model, params, keys, batch)
     if model.reparameterized:
         # The terms of `propose` follow the moving z; with z held fixed they are scored again.
@@ -249,7 +252,7 @@ def fixed_particles(
     """log p(x, z_k) and log q(z_k | x), each [B, K] and by parameters of its own, of particles held fixed."""
 
     def terms(keys):
-        z, log_q = _held(model, of_q, keys, batch)
+        z, log_q = held_by(model, of_q, keys, batch)
         return total(log_joint(model, of_p, z, batch)), total(log_q)
 
     return in_chunks(terms, particle_keys(key, batch, num), chunk)

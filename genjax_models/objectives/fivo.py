@@ -118,6 +118,8 @@ def require_filter(name: str, model: Any, resampling: str, criterion: str) -> No
 class FIVOLoss(ByRow):
     """`Objective.loss` of `fivo`."""
 
+    no_chunks: ClassVar[str] = "fivo's particles depend on one another at every step, by resampling"
+
     model: LatentVariableModel
     num_particles: int
     resampling: Resampling

@@ -7,22 +7,26 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, ScheduleConfig, as_number, config, field
+from genjax_models.config import ScheduleConfig, as_number, config, field
 from genjax_models.core import LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ModelError, require_count
 from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
+    in_chunks,
     log_joint,
     loss_of,
     owns_nothing,
-    propose,
+    particle_keys,
+    propose_by,
     require_latent_variable_model,
 )
-from genjax_models.objectives.parts import ByRow, draw_rows, split
+from genjax_models.objectives.parts import split
 from genjax_models.optimizers import Schedule, build_value, value_at
 
 
 @dataclasses.dataclass(frozen=True)
-class GumbelSoftmaxLoss(ByRow):
+class GumbelSoftmaxLoss(Chunked):
     """`Objective.loss` of `gumbel_softmax`."""
 
     model: LatentVariableModel
@@ -34,27 +38,33 @@ class GumbelSoftmaxLoss(ByRow):
         params, batch = trainable.model, as_batch(batch)
         assert self.model.class_logits is not None
         assert self.model.kl is not None
-        temperature = value_at(self.temperature, step)
-        soft, hard = split(key)
+        temperature, held = value_at(self.temperature, step), jax.lax.stop_gradient(params)
+        soft, hard = (particle_keys(k, batch, self.num_particles) for k in split(key))
         logits = jax.vmap(functools.partial(self.model.class_logits, params))(batch.x, batch.context)
         leaves, structure = jax.tree.flatten(logits)
 
         def relax(key, v):
-            shape = (self.num_particles, *v.shape[1:])
-            noise = draw_rows(lambda k, n: jax.random.gumbel(k, (n, *shape), v.dtype), key, v.shape[0])
-            y = jax.nn.softmax((v[:, None] + noise) / temperature, axis=-1)
+            y = jax.nn.softmax((v + jax.random.gumbel(key, v.shape, v.dtype)) / temperature, axis=-1)
             if not self.straight_through:
                 return y
             z = jax.nn.one_hot(jnp.argmax(y, axis=-1), y.shape[-1], dtype=y.dtype)
             return z + (y - jax.lax.stop_gradient(y))
 
-        keys = split(soft, len(leaves))
-        z = jax.tree.unflatten(structure, [relax(k, v) for k, v in zip(keys, leaves, strict=True)])
-        relaxed = jnp.mean(log_joint(self.model, params, z, batch).likelihood)
+        def particle(key, leaves):
+            keys = jax.random.split(key, len(leaves))
+            return jax.tree.unflatten(structure, [relax(k, v) for k, v in zip(keys, leaves, strict=True)])
+
+        def relaxed_likelihood(keys):
+            z = jax.vmap(jax.vmap(particle, in_axes=(0, None)))(keys, leaves)
+            return log_joint(self.model, params, z, batch).likelihood
+
+        def hard_likelihood(keys):
+            return log_joint(self.model, held, propose_by(self.model, held, keys, batch)[0], batch).likelihood
+
+        relaxed = jnp.mean(in_chunks(relaxed_likelihood, soft, self.chunk))
         kl = jnp.mean(total(jax.vmap(functools.partial(self.model.kl, params))(batch.x, batch.context)))
         # What is reported is of the model itself.
-        z, _ = propose(self.model, jax.lax.stop_gradient(params), hard, batch, self.num_particles)
-        likelihood = jnp.mean(log_joint(self.model, jax.lax.stop_gradient(params), z, batch).likelihood)
+        likelihood = jnp.mean(in_chunks(hard_likelihood, hard, self.chunk))
         metrics = {"bound": likelihood - kl, "relaxed_bound": relaxed - kl, "likelihood": likelihood, "kl": kl}
         return loss_of(metrics["bound"], metrics["relaxed_bound"]), (state, metrics)
 
@@ -103,7 +113,7 @@ def gumbel_softmax(
 
 
 @config
-class GumbelSoftmax(ObjectiveConfig):
+class GumbelSoftmax(ParticleConfig):
     """Evidence lower bound along relaxed categorical samples; reported for the categorical ones. Biased."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -113,6 +123,6 @@ class GumbelSoftmax(ObjectiveConfig):
     temperature: float | ScheduleConfig = field(default=1.0, gt=0, help="of the relaxation, a number or a schedule")
     straight_through: bool = field(default=False, help="decode one-hot samples, with the gradient of relaxed ones")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return gumbel_softmax(model, self.num_particles, build_value(self.temperature), self.straight_through)

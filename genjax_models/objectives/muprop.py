@@ -63,6 +63,8 @@ def muprop_estimate(model: LatentVariableModel, params: Params, u: Latents, x: X
 class MuPropLoss(ByRow):
     """`Objective.loss` of `muprop`."""
 
+    no_chunks: ClassVar[str] = "muprop draws one sample of q an example"
+
     model: LatentVariableModel
 
     def __call__(self, trainable, state, key, batch, step):

@@ -6,12 +6,20 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax_models.config import ObjectiveConfig, as_number, config, field
+from genjax_models.config import as_number, config, field
 from genjax_models.core import Joint, LatentVariableModel, Objective, as_batch, total
 from genjax_models.errors import ModelError, require_bool, require_count
 from genjax_models.objectives.baselines import Moments, Network, Neural, as_baseline
-from genjax_models.objectives.common import held_particles, log_joint, loss_of, require_latent_variable_model
-from genjax_models.objectives.parts import ByRow
+from genjax_models.objectives.common import (
+    Chunked,
+    ParticleConfig,
+    held_by,
+    in_chunks,
+    log_joint,
+    loss_of,
+    particle_keys,
+    require_latent_variable_model,
+)
 
 
 class Signal(NamedTuple):
@@ -74,7 +82,7 @@ class NVILInit:
 
 
 @dataclasses.dataclass(frozen=True)
-class NVILLoss(ByRow):
+class NVILLoss(Chunked):
     """`Objective.loss` of `nvil`."""
 
     model: LatentVariableModel
@@ -94,20 +102,28 @@ class NVILLoss(ByRow):
 
     def __call__(self, trainable, state, key, batch, step):
         params, batch = trainable.model, as_batch(batch)
-        z, log_q = held_particles(self.model, params, key, batch, self.num_particles)
-        log_p = log_joint(self.model, params, z, batch)
-        signals = (local_signals if self.local else global_signal)(log_p, log_q, z, batch.x)
-        surrogate, moments = jnp.mean(total(log_p)), []
-        for i, (signal, before) in enumerate(zip(signals, state, strict=True)):
-            reward = jax.lax.stop_gradient(signal.reward)
-            predicted = self.predict(trainable.own, i, signal.given)
-            residual = reward - jax.lax.stop_gradient(predicted)
+
+        def terms(keys):
+            z, log_q = held_by(self.model, params, keys, batch)
+            log_p = log_joint(self.model, params, z, batch)
+            signals = (local_signals if self.local else global_signal)(log_p, log_q, z, batch.x)
+            # C of x is the same for all particles, and is computed once below.
+            above = [self.predict(trainable.own, i, s.given) for i, s in enumerate(signals) if i > 0]
+            predicted = [jnp.broadcast_to(c, keys.shape) for c in above]
+            return total(log_p), total(log_q), [(s.reward, s.log_q) for s in signals], predicted
+
+        keys = particle_keys(key, batch, self.num_particles)
+        log_p, log_q, signals, above = in_chunks(terms, keys, self.chunk)
+        predictions = (self.predict(trainable.own, 0, batch.x), *above)
+        surrogate, moments = jnp.mean(log_p), []
+        for (reward, factor), predicted, before in zip(signals, predictions, state, strict=True):
+            residual = jax.lax.stop_gradient(reward - predicted)
             centred = residual - before.mean if self.centre else residual
             scaled = centred / jnp.maximum(1, jnp.sqrt(before.variance)) if self.normalize else centred
             # C follows its squared error, scaled as the signal is (algorithm 1).
-            surrogate += jnp.mean(scaled * (signal.log_q + predicted))
+            surrogate += jnp.mean(scaled * (factor + predicted))
             moments.append(before.after(residual, self.decay))
-        bound = jnp.mean(jax.lax.stop_gradient(total(log_p) - total(log_q)))
+        bound = jnp.mean(jax.lax.stop_gradient(log_p - log_q))
         return loss_of(bound, surrogate), (tuple(moments), {"bound": bound})
 
 
@@ -174,7 +190,7 @@ def nvil(
 
 
 @config
-class NVIL(ObjectiveConfig):
+class NVIL(ParticleConfig):
     """NVIL: the evidence lower bound by scores, with networks as baselines and normalized signals, layer by layer."""
 
     capability: ClassVar[str] = "LatentVariableModel"
@@ -187,6 +203,6 @@ class NVIL(ObjectiveConfig):
     baseline: Neural | None = field(default=Neural(), help="network of each layer's input, taken off the signal")
     decay: float = field(default=0.8, ge=0, lt=1, help="decay of the running mean and variance")
 
-    def build(self, model: Any) -> Objective:
-        """The objective on a model."""
+    def build_whole(self, model: Any) -> Objective:
+        """The objective on a model, with all particles at once."""
         return nvil(model, self.num_particles, self.local, self.centre, self.normalize, self.baseline, self.decay)

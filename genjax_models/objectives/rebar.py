@@ -73,6 +73,8 @@ class ControlVariateInit:
 class ControlVariateLoss(ByRow):
     """`Objective.loss` of `rebar` and `relax`."""
 
+    no_chunks: ClassVar[str] = "rebar and relax draw one sample of q an example"
+
     model: LatentVariableModel
     network: Neural | Network | None
 

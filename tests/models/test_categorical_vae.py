@@ -9,12 +9,13 @@ import pytest
 from conformance import assert_frequencies
 from toys import quick_jit, random_params, worst
 
-from genjax_models.core import Trainable, total
+from genjax_models.core import Batch, Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.evaluation import log_marginal
 from genjax_models.models import categorical_vae, sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import elbo, gumbel_softmax, reinforce
+from genjax_models.objectives.common import particle_keys
 
 MODEL = categorical_vae(3, latent=2, classes=3, encoder=MLP((4,), "tanh"), decoder=MLP((4,), "tanh"))
 STATES = np.eye(3)[np.array(list(itertools.product(range(3), repeat=2)))]  # [9, 2, 3]
@@ -74,7 +75,8 @@ def test_gumbel_softmax_follows_its_definition(params, straight_through):
         return objective.loss(Trainable(params), (), key, batch, 0)
 
     gradient, (_, metrics) = quick_jit(jax.grad(found, has_aux=True))(params)
-    noise = jax.random.gumbel(jax.random.split(jax.random.split(key)[0], 1)[0], (2, 3, 2, 3))
+    keys = particle_keys(jax.random.split(key)[0], Batch(batch), 3)
+    noise = jax.vmap(jax.vmap(lambda k: jax.random.gumbel(jax.random.split(k, 1)[0], (2, 3))))(keys)
 
     def expected(params):
         bounds = []

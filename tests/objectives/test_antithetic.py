@@ -14,19 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import uniforms
 from enumeration import Enumerated, enumerated, exact_bound
 from jax.flatten_util import ravel_pytree
 from toys import quick_jit, random_params, worst
-from uniforms import losses_and_gradients, mean_over
+from uniforms import mean_over
 
 from genjax_models.core import Batch, LatentVariableModel, Trainable, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import arm, disarm, iwae
-from genjax_models.objectives.binary import draw_uniforms
+from genjax_models.objectives.binary import draw_uniforms_by
+from genjax_models.objectives.common import particle_keys
 
 MODULE = importlib.import_module("genjax_models.objectives.antithetic")
+losses_and_gradients = functools.partial(uniforms.losses_and_gradients, drawn_by="draw_uniforms_by")
 pytestmark = pytest.mark.usefixtures("x64")
 
 
@@ -360,7 +363,8 @@ def test_uniforms_mirror_exactly(dtype):
     """u and 1 - u lie in the same open grid, so that both branches follow the same law in any precision."""
     model = sigmoid_belief_network(2, layers=(300, 200))
     params = jax.tree.map(lambda v: v.astype(dtype), random_params(model, 2, 0))
-    u = draw_uniforms(model, params, jax.random.key(1), Batch(jnp.zeros((4, 2), dtype)), 5)
+    batch = Batch(jnp.zeros((4, 2), dtype))
+    u = draw_uniforms_by(model, params, particle_keys(jax.random.key(1), batch, 5), batch)
     assert jax.tree.map(jnp.shape, u) == ((4, 5, 300), (4, 5, 200))
     flat = np.concatenate([np.asarray(v).ravel() for v in u])
     assert flat.dtype == dtype

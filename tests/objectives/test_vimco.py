@@ -222,7 +222,8 @@ class Attached(ScoreLoss):
     """The coefficients move with the parameters."""
 
     def __call__(self, trainable, state, key, batch, step):
-        z, terms = COMMON.held_particles(self.model, trainable.model, key, Batch(batch), self.num_particles)
+        keys = COMMON.particle_keys(key, Batch(batch), self.num_particles)
+        z, terms = COMMON.held_by(self.model, trainable.model, keys, Batch(batch))
         log_p, log_q = total(COMMON.log_joint(self.model, trainable.model, z, Batch(batch))), total(terms)
         a = jax.vmap(lambda p, q: self.estimate(p, q, *self.options))(log_p, log_q)
         surrogate = jnp.mean(jnp.sum(a.generative * log_p + a.recognition * log_q, axis=1))
