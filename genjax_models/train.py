@@ -394,7 +394,7 @@ def make_train_step(
     if compute not in get_args(Compute):
         raise ConfigError(f"compute: got {compute!r}, expected one of {', '.join(map(repr, get_args(Compute)))}.")
     step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat, compute))), donate_argnums=0)
-    return TrainStep(InitState(phases, average), step)
+    return TrainStep(jax.jit(InitState(phases, average)), step)
 
 
 def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:

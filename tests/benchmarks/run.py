@@ -110,13 +110,12 @@ def main() -> None:
     for name, module in modules.items():
         print(f"{name} ...", flush=True)
         measured[name] = module.rows()
-    rows = [row for own in measured.values() for row in own]
-    print(table(rows))
-    if arguments.write:
-        Path(arguments.write).write_text(page(measured, about), encoding="utf-8")
-    if arguments.json:
-        document = {"versions": versions(), "rows": [row._asdict() for row in rows]}
-        Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if arguments.write:
+            Path(arguments.write).write_text(page(measured, about), encoding="utf-8")
+        if arguments.json:
+            rows = [row._asdict() for own in measured.values() for row in own]
+            Path(arguments.json).write_text(json.dumps({"versions": versions(), "rows": rows}, indent=2) + "\n")
+    print(table(row for own in measured.values() for row in own))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from timing import Row, compare, in_turns
 
 STEPS = 8  # updates a call: in one compiled scan where the library compiles
 LEARNING_RATE = 1e-3  # of Adam
-FIRST_ROUNDS = 3  # processes, whose best counts
+FIRST_ROUNDS = 2  # processes, whose best counts
 ALL = "all"  # the target for a library that TARGETS does not name
 
 
