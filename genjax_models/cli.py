@@ -341,6 +341,15 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
     exporting.add_argument("--overwrite", action="store_true", help="replace what an earlier export left in the folder")
 
+    citing = commands.add_parser(
+        "cite",
+        help="the BibTeX of what a run uses",
+        description="Print the works that a run, a config file or a part is to cite, as BibTeX: of the model and its "
+        "parts, the objective, the optimizer and the data.",
+    )
+    what = "a run folder, a Python file that sets CONFIG, or a name such as vae, iwae, adam or mnist"
+    citing.add_argument("names", nargs="+", metavar="NAME", help=what)
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -954,6 +963,32 @@ def catalogue() -> dict[str, list[dict]]:
     return {"models": models, "objectives": [entry(name, cls) for name, cls in OBJECTIVES.items()]}
 
 
+def _cite(arguments: argparse.Namespace) -> int:
+    from genjax_models.errors import UserError, nearest
+    from genjax_models.references import bibtex, cited
+    from genjax_models.run_folder import open_run
+    from genjax_models.tables import types
+
+    known = {name: cls for name, cls in types().items() if hasattr(cls, "citation")}
+    used: list[Any] = []
+    for name in arguments.names:
+        if name in known:
+            used.append(known[name])
+        elif Path(name).is_dir():
+            used.append(open_run(Path(name)).config)
+        elif name.endswith(".py"):
+            used.append(load_config(name))
+        else:
+            raise UserError(
+                f"cite: got {name!r}, expected a run folder, a config file, or the name of a part, as `genjax-models "
+                f"list` has those of models and objectives.{nearest(name, known)}"
+            )
+    if not (found := bibtex(cited(used))):
+        raise UserError(f"cite: {', '.join(arguments.names)}: there is no work to cite.")
+    print(found)
+    return 0
+
+
 def _list(arguments: argparse.Namespace) -> int:
     found = catalogue()
     if arguments.json:
@@ -1008,6 +1043,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "export": _export,
             "reproduce": _reproduce,
             "shard": _shard,
+            "cite": _cite,
             "list": _list,
         }
         return commands[arguments.command](arguments)

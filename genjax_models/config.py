@@ -78,6 +78,8 @@ class ObjectiveConfig(abc.ABC):
 class OptimizerConfig(abc.ABC):
     """Base of every optimizer's configuration."""
 
+    citation: ClassVar[str] = ""
+
     @abc.abstractmethod
     def build(self) -> Any:
         """An `optax.GradientTransformation`."""
@@ -93,6 +95,8 @@ class ScheduleConfig(abc.ABC):
 
 class DataConfig(abc.ABC):
     """Base of every data source's configuration."""
+
+    citation: ClassVar[str] = ""
 
     @property
     def dynamic(self) -> bool:

@@ -7,7 +7,7 @@ Only schedules whose numbers may be traced stand here, so that a sweep over them
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -176,6 +176,7 @@ def _chain(clip_norm: Any, optimizer: optax.GradientTransformation) -> optax.Gra
 class Adam(OptimizerConfig):
     """Adam (Kingma and Ba 2015)."""
 
+    citation: ClassVar[str] = "Kingma and Ba 2015"
     learning_rate: float | ScheduleConfig = field(default=1e-3, ge=0, help="a number, or a schedule in the config file")
     b1: float = field(default=0.9, ge=0, lt=1, help="decay of the first moment")
     b2: float = field(default=0.999, ge=0, lt=1, help="decay of the second moment")

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "genjax_models"
 # A file may import from its own layer and those before it.
 LAYERS = [
     {"errors"},
-    {"core", "config", "policy", "processes"},
+    {"core", "config", "policy", "processes", "references"},
     {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints", "streaming"},

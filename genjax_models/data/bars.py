@@ -1,6 +1,7 @@
 """Images of bars, drawn from a known distribution."""
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Bars(DataConfig):
     begin with the same ones.
     """
 
+    citation: ClassVar[str] = "Hinton, Dayan, Frey and Neal 1995"
     size: int = field(default=4, ge=1, le=12, help="pixels along an edge, and bars in each orientation")
     vertical: float = field(default=2 / 3, static=True, ge=0, le=1, help="probability of vertical bars")
     bar: float = field(default=0.2, static=True, gt=0, lt=1, help="probability that a bar is present")

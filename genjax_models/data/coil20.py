@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -67,6 +68,7 @@ class COIL20(DataConfig):
     in the data folder or its subfolder `coil20`.
     """
 
+    citation: ClassVar[str] = "Nene, Nayar and Murase 1996"
     train_every: int = field(default=2, ge=2, le=36, help="train on every such view, 2 for those 10 degrees apart")
 
     def check(self) -> list[str]:

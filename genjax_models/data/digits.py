@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -74,6 +75,7 @@ class Digits(DataConfig):
     A pixel counts 0 to 16 and is divided by 16; the split is by a fixed permutation.
     """
 
+    citation: ClassVar[str] = "Alpaydin and Kaynak 1998"
     binarization: Binarization = field(default="threshold", help=BINARIZATION_HELP)
     dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
 

@@ -5,6 +5,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -111,6 +112,7 @@ class MNIST(DataConfig):
     subfolder `mnist`; labels, in `train-labels-idx1-ubyte` and `t10k-labels-idx1-ubyte`, are read only when asked for.
     """
 
+    citation: ClassVar[str] = "LeCun, Bottou, Bengio and Haffner 1998"
     binarization: Binarization = field(default="dynamic", help=BINARIZATION_HELP)
     dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
     download: str | None = field(

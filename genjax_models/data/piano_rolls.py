@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class PianoRolls(DataConfig):
     its subfolder `pianorolls`.
     """
 
+    citation: ClassVar[str] = "Boulanger-Lewandowski, Bengio and Vincent 2012"
     file: str = field(default="JSB_Chorales.mat", nonempty=True, help="the MATLAB file's name")
 
     def load(self, data_dir: str | None = None) -> Dataset:

@@ -199,7 +199,9 @@ class HierarchicalVAE(LikelihoodConfig):
     """Variational autoencoder with layers of Gaussian latents, q from x upwards or, as a ladder, from the top down."""
 
     capability: ClassVar[str] = "LatentVariableModel"
-    citation: ClassVar[str] = "Rezende, Mohamed and Wierstra 2014; Burda et al. 2015; Sønderby et al. 2016 (ladder)"
+    citation: ClassVar[str] = (
+        "Rezende, Mohamed and Wierstra 2014; Burda, Grosse and Salakhutdinov 2015; Sønderby et al. 2016 (ladder)"
+    )
 
     layers: tuple[int, ...] = field(default=(100, 50), ge=1, nonempty=True, help="latent units, from x upwards")
     hidden: tuple[int, ...] = field(

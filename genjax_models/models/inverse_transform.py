@@ -55,7 +55,9 @@ class InverseTransformGenerator(ModelConfig):
     """Independent real units, each x = F^-1(u) with a monotone spline for F."""
 
     capability: ClassVar[str] = "LikelihoodModel"
-    citation: ClassVar[str] = "Goodfellow, Bengio and Courville 2016, section 20.10.2; Durkan et al. 2019"
+    citation: ClassVar[str] = (
+        "Goodfellow, Bengio and Courville 2016, section 20.10.2; Durkan, Bekasov, Murray and Papamakarios 2019"
+    )
 
     bins: int = field(default=16, ge=1, le=MOST_BINS, help="bins K of every unit's spline")
     bound: float = field(default=4.0, static=True, gt=0, help="splines run from -bound to bound, straight lines beyond")

@@ -221,7 +221,7 @@ class FullGaussian:
 class InverseAutoregressive:
     """Inverse autoregressive flow on a diagonal Gaussian."""
 
-    citation: ClassVar[str] = "Kingma et al. 2016"
+    citation: ClassVar[str] = "Kingma, Salimans, Jozefowicz, Chen, Sutskever and Welling 2016"
 
     layers: int = field(
         default=2, ge=1, help="masked networks, one on the other, each in the order opposite to the last"

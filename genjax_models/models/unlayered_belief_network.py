@@ -93,7 +93,7 @@ class UnlayeredBeliefNetwork(ModelConfig):
     """Sigmoid belief network without layers: units in one order, each given all before it, any of them hidden."""
 
     capability: ClassVar[str] = "LatentVariableModel"
-    citation: ClassVar[str] = "Neal 1992; Goodfellow et al. 2016, equation 20.70"
+    citation: ClassVar[str] = "Neal 1992; Goodfellow, Bengio and Courville 2016, equation 20.70"
 
     hidden: int | tuple[int, ...] = field(
         default=20,
