@@ -77,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--shard-parameters", action="store_true", help="let the devices share parameters and optimizer out as well"
     )
+    trackers = "show the run there too, by the extra of that name; again for both"
+    train.add_argument("--track", action="append", default=[], choices=("tensorboard", "wandb"), help=trackers)
     alone = "; Slurm, Open MPI, Kubernetes and TPUs say it by themselves"
     train.add_argument("--coordinator", metavar="HOST:PORT", help=f"of several processes, where the first is{alone}")
     train.add_argument("--num-processes", type=_positive, metavar="N", help="how many there are; 1 for a run alone")
@@ -340,6 +342,15 @@ def parser() -> argparse.ArgumentParser:
     platforms = "where the programs run (default: cpu cuda tpu)"
     exporting.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
     exporting.add_argument("--overwrite", action="store_true", help="replace what an earlier export left in the folder")
+
+    boards = commands.add_parser(
+        "tensorboard",
+        help="runs and sweeps as TensorBoard's event files",
+        description="Write the metrics, pictures, configuration and result of runs, and of all members of sweeps, for "
+        "`tensorboard --logdir`: a folder for each. `train --track tensorboard` does it while a run goes on.",
+    )
+    boards.add_argument("folders", nargs="+", metavar="FOLDER", help="run folders, and folders of sweeps")
+    boards.add_argument("--out", default="tensorboard", metavar="FOLDER", help="where to (default: tensorboard)")
 
     citing = commands.add_parser(
         "cite",
@@ -616,13 +627,14 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         return 0 if arguments.help else 2
     from genjax_models.overlay import overlay
 
-    config = load_config(arguments.config)
+    given = Path(arguments.config)
+    found = {"CONFIG": load_config(arguments.config)} if given.is_dir() else load_file(arguments.config)
+    config = found["CONFIG"]
     if arguments.help:
         _command_parser("train").print_help()
         print(f"\nfields of {arguments.config}:\n{fields_help(config)}")
         return 0
     config = overlay(config, overrides)
-    given = Path(arguments.config)
     here = given if given.is_dir() and not overrides else Path("runs") / given.stem  # a run folder goes on in itself
     folder = Path(arguments.run_dir or here)
     _use_compilation_cache()
@@ -635,8 +647,10 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         _use_cpu_devices(arguments.devices)
     join(Launch(arguments.coordinator, arguments.num_processes, arguments.process_id))
 
+    from genjax_models.callbacks import check_callbacks
     from genjax_models.experiment import train_run
 
+    callbacks = [*check_callbacks(found.get("CALLBACKS", ())), *_trackers(arguments.track)]
     log = (lambda line: None) if arguments.quiet else _say
     live = sys.stderr.isatty() and not arguments.quiet
     result = train_run(
@@ -648,10 +662,26 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         started=STARTED,
         devices=len(jax.devices()) if arguments.devices == "all" else arguments.devices,
         shard_parameters=arguments.shard_parameters,
+        callbacks=callbacks,
     )
     if first():
         log(_summary(result))
         print(folder)
+    return 0
+
+
+def _trackers(names: Sequence[str]) -> list[Any]:
+    if not names:
+        return []
+    from genjax_models.trackers import TRACKERS
+
+    return [TRACKERS[name]() for name in dict.fromkeys(names)]
+
+
+def _tensorboard(arguments: argparse.Namespace) -> int:
+    from genjax_models.trackers import to_tensorboard
+
+    print("\n".join(map(str, to_tensorboard(arguments.folders, arguments.out))))
     return 0
 
 
@@ -1044,6 +1074,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "reproduce": _reproduce,
             "shard": _shard,
             "cite": _cite,
+            "tensorboard": _tensorboard,
             "list": _list,
         }
         return commands[arguments.command](arguments)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from genjax_models.evaluation import paired_difference
 from genjax_models.labels import label
 from genjax_models.measuring import SAMPLER_METRIC, Log, mean_and_error, number
 from genjax_models.overlay import flatten
-from genjax_models.run_folder import EXAMPLES, RESULT, ByExample, Run, distinct_names, open_run, read_by_example
+from genjax_models.run_folder import EXAMPLES, ByExample, Run, distinct_names, open_run, read_by_example, read_result
 from genjax_models.sweep_report import lower_is_better, with_error
 from genjax_models.tables import types
 
@@ -58,18 +57,6 @@ class Measured(NamedTuple):
     found: ByExample
 
 
-def _result(run: Run) -> dict[str, Any]:
-    path = run.folder / RESULT
-    if not path.is_file():
-        raise RunError(
-            f"{run.folder} is not finished, {RESULT} is missing; `genjax-models train {run.folder}` goes on."
-        )
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}); remove it, and train evaluates again.") from None
-
-
 def open_finished(folders: Sequence[Path]) -> list[Finished]:
     """The finished runs in folders, each named by its folder, or by the path where two folders have one name.
 
@@ -79,7 +66,7 @@ def open_finished(folders: Sequence[Path]) -> list[Finished]:
     runs = [open_run(Path(folder)) for folder in folders]
     found = []
     for run, name in zip(runs, distinct_names(runs), strict=True):
-        result = _result(run)
+        result = read_result(run.folder)
         kept = tuple(read_by_example(path) for path in sorted(run.folder.glob(f"{EXAMPLES}_*.npz")))
         found.append(Finished(run, name, result, kept))
     if lacking := [one for one in found if not one.kept and not one.sampler]:

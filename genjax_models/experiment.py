@@ -16,13 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from genjax_models import checkpoints, processes
+from genjax_models.callbacks import Callback, Callbacks, check_callbacks, means, moment_of
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
@@ -60,12 +61,13 @@ from genjax_models.run_folder import (
     create_or_match,
     locked,
     open_run,
+    read_result,
     write_by_example,
     write_whole,
 )
-from genjax_models.spread import Spread, data_mesh, spread
-from genjax_models.streaming import Stream, stream_of
-from genjax_models.train import Train, next_stop, program_config, require_shares
+from genjax_models.spread import Spread, data_mesh
+from genjax_models.streaming import Held, Stream, feed_of
+from genjax_models.train import Train, program_config, require_shares
 
 
 class Interrupted(Exception):
@@ -148,6 +150,7 @@ def train_run(
     started: float | None = None,
     devices: int | None = None,
     shard_parameters: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> dict:
     """Train, evaluate and draw a configuration in a run folder, from where it stands.
 
@@ -164,6 +167,8 @@ def train_run(
         devices: how many share each batch; None for one, and for all of several processes. A run may go on with
             another number than it was begun with.
         shard_parameters: whether the devices share parameters and optimizer out too, as `spread` has it.
+        callbacks: functions of a `callbacks.Moment`, called after every compiled chunk of steps, and at the end with
+            the result; of several processes, in the first. One that raises is not called again, and the run goes on.
 
     Returns:
         What result.json holds.
@@ -176,6 +181,7 @@ def train_run(
     """
     started = time.perf_counter() if started is None else started
     log, live = (log, live) if processes.first() else (_say_nothing, False)
+    callbacks = check_callbacks(callbacks)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
     mesh = _mesh(config, devices, shard_parameters)
     existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
@@ -184,20 +190,20 @@ def train_run(
     _log_devices(config, mesh, log)
     if processes.by_first((run.folder / RESULT).exists):
         log(f"{folder} is finished; its result stands in {run.folder / RESULT}.")
-        try:
-            return json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunError(
-                f"{run.folder / RESULT} is damaged ({error}); remove it, and train evaluates again."
-            ) from None
-    streaming = stream_of(config, data, mesh, shard_parameters)
-    with _locked_by_first(run.folder), StopSignals() as signals, streaming as stream:
+        return read_result(run.folder)
+    with _locked_by_first(run.folder), StopSignals() as signals:
         clock = Clock(started)
-        with processes.naming_the_lost(lambda: _what_survives(run)):
-            x = _placed(data, mesh, shard_parameters) if stream is None else stream.like
-            state, rows = _train_steps(run, existed, train, data, x, mesh, stream, clock, signals, log, live)
+        lost, feeding = (
+            processes.naming_the_lost(lambda: _what_survives(run)),
+            feed_of(config, data, mesh, shard_parameters),
+        )
+        with lost, feeding as feed:
+            hearers = Hearers(log, live, Callbacks(callbacks if processes.first() else (), log))
+            state, rows = _train_steps(run, existed, train, data, feed, mesh, clock, signals, hearers)
             signals.at_once = True  # all steps are saved: there is nothing to finish first
-            return _finish(run, state, data, rows, clock, log)
+            result = _finish(run, state, data, rows, clock, log)
+            hearers.callbacks(moment_of(run, state, {}, result))
+            return result
 
 
 def _say_nothing(line: str) -> None:
@@ -224,12 +230,6 @@ def _log_devices(config: Config, mesh: Mesh | None, log: Log) -> None:
         log(shares + (f" of {processes.count()} processes." if processes.several() else "."))
     elif len(jax.devices()) > 1:
         log(f"training on 1 of {len(jax.devices())} devices; with --devices several share each batch.")
-
-
-def _placed(data: Dataset, mesh: Mesh | None, shard_parameters: bool) -> Any:
-    """Training data in memory, where they are trained on."""
-    x = examples(data, "train")
-    return jax.device_put(x) if mesh is None else spread(x, mesh, shard_parameters=shard_parameters)
 
 
 @contextlib.contextmanager
@@ -342,34 +342,37 @@ class Record:
         return _nonfinite_message(self.run, self.step, self.last_finite)
 
 
+class Hearers(NamedTuple):
+    """Who hears of a run while it trains."""
+
+    log: Log
+    live: bool
+    callbacks: Callbacks
+
+
 def _train_steps(
     run: Run,
     existed: bool,
     train: Train,
     data: Dataset,
-    x: Any,
+    feed: Held | Stream,
     mesh: Mesh | None,
-    stream: Stream | None,
     clock: Clock,
-    signals,
-    log: Log,
-    live: bool,
+    signals: StopSignals,
+    hearers: Hearers,
 ):
     """All steps that are left: the last state, and the rows of metrics.jsonl."""
     config, total = run.config, run.config.training.num_steps
     x_validation = examples(data, "validation")
     if not processes.several():
         x_validation = jax.device_put(x_validation)
-    state, pending = _start(run, existed, train, x, clock, log)
+    state, pending = _start(run, existed, train, feed.like, clock, hearers.log)
     record = Record(run, int(state.step), pending, clock)
-    progress = Progress(log, total, live)
+    progress = Progress(hearers.log, total, hearers.live)
 
     while record.step < total:
         step = record.step
-        if stream is None:
-            state, found = train.advance(config, state, x, step, next_stop(config.training, step) - step)
-        else:
-            state, found = train.advance_over(config, state, stream.take(step), step, stream.scale)
+        state, found = feed.advance(train, state, step)
         bounds = np.asarray(found[config.objective.metric], np.float64)  # waits for the chunk
         clock.stepped()
         record.took(bounds[: int(state.step) - step])
@@ -384,6 +387,12 @@ def _train_steps(
         came = processes.any_of(bool(signals.came))
         if record.due or came:
             record.saving(state, metric)()
+        if hearers.callbacks:
+            metrics = means(found, record.step - step)
+            if record.due:
+                validation = record.validation.items()
+                metrics |= {f"validation_{name}": math.nan if v is None else v for name, v in validation}
+            hearers.callbacks(moment_of(run, state, metrics))
         if came and record.step < total:
             progress.end()
             saved = f"saved at step {record.step} of {total} in {run.folder}"

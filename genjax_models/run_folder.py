@@ -220,6 +220,21 @@ def read_metrics(path: Path, step: int) -> list[dict]:
     return [row for row in rows if row["step"] <= step]
 
 
+def read_result(folder: Path) -> dict[str, Any]:
+    """What result.json holds.
+
+    Raises:
+        RunError: the run is not finished, or the file is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise RunError(f"{folder} is not finished, {RESULT} is missing; `genjax-models train {folder}` goes on.")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}); remove it, and train evaluates again.") from None
+
+
 class Metrics:
     """metrics.jsonl: one line an evaluation, in order of steps."""
 

@@ -10,18 +10,18 @@ import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from genjax_models.config import Config
-from genjax_models.core import as_batch
+from genjax_models.core import Metrics, TrainState, as_batch
 from genjax_models.data import Dataset, Rows, examples
 from genjax_models.errors import DataError
 from genjax_models.spread import own_share, spread, spread_steps
-from genjax_models.train import batches_per_step, next_stop, order_bits
+from genjax_models.train import Train, batches_per_step, next_stop, order_bits
 
 THREADS = 8  # that read at once; a disk serves several faster than one after another
 PIECE = 2**20  # bytes that one of them reads at a time, or the examples of one step where those are more
@@ -105,7 +105,8 @@ class Stream:
     """
 
     def __init__(self, config: Config, data: Dataset, mesh: Mesh | None = None, shard_parameters: bool = False):
-        self.training, self.mesh, self.shard_parameters = config.training, mesh, shard_parameters
+        self.config, self.training = config, config.training
+        self.mesh, self.shard_parameters = mesh, shard_parameters
         self.rows = as_batch(examples(data, "train"))
         self.scale = cast(Rows, data.train).scale
         batches, size = batches_per_step(config, self.rows.x.shape[1]), config.training.batch_size
@@ -125,6 +126,10 @@ class Stream:
         size = math.prod(self.shape)
         zeros = jax.tree.map(lambda v: np.zeros((size, *v.shape[1:]), np.float32), self.rows)
         return zeros if self.mesh is None else spread(zeros, self.mesh, shard_parameters=self.shard_parameters)
+
+    def advance(self, train: Train, state: TrainState, step: int) -> tuple[TrainState, Metrics]:
+        """The steps from `step` to the next stop."""
+        return train.advance_over(self.config, state, self.take(step), step, self.scale)
 
     def take(self, step: int) -> Any:
         """The examples of the steps from `step` to the next stop, on the devices, for `Train.advance_over`.
@@ -179,13 +184,25 @@ class Stream:
         return self.executor.submit(chunk)
 
 
+class Held(NamedTuple):
+    """Training data on the devices, which a run takes its steps on as on a `Stream`."""
+
+    config: Config
+    like: Any  # the data
+
+    def advance(self, train: Train, state: TrainState, step: int) -> tuple[TrainState, Metrics]:
+        """The steps from `step` to the next stop."""
+        return train.advance(self.config, state, self.like, step, next_stop(self.config.training, step) - step)
+
+
 @contextlib.contextmanager
-def stream_of(
+def feed_of(
     config: Config, data: Dataset, mesh: Mesh | None = None, shard_parameters: bool = False
-) -> Iterator[Stream | None]:
-    """The stream of a run's training data, closed at the end; None where they are in memory."""
+) -> Iterator["Held | Stream"]:
+    """What a run takes its steps on, closed at the end: a stream, or data in memory, on the devices."""
     if not isinstance(data.train, Rows):
-        yield None
+        x = examples(data, "train")
+        yield Held(config, jax.device_put(x) if mesh is None else spread(x, mesh, shard_parameters=shard_parameters))
         return
     stream = Stream(config, data, mesh, shard_parameters)
     try:
