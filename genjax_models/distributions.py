@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 LOG_2PI = math.log(2 * math.pi)
@@ -62,20 +63,45 @@ def _threefry(key: jax.Array, counters: jax.Array) -> jax.Array:
     return x ^ y
 
 
+def _bits(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array | None:
+    """`jax.random.bits(key, shape)`, for draws of that type; None where JAX itself is to draw.
+
+    On a CPU the generator of JAX is a loop that passes over its memory round after round: it takes longer to run, and
+    twice as long to compile.
+    """
+    size = math.prod(shape)
+    counted = getattr(jax.config, "jax_threefry_partitionable", True) and size < 2**32
+    if dtype != jnp.float32 or not counted or str(jax.random.key_impl(key)) != "threefry2x32":
+        return None
+    return _threefry(jax.random.key_data(key), jnp.arange(size, dtype=jnp.uint32)).reshape(shape)
+
+
+def _uniform(bits: jax.Array) -> jax.Array:
+    """Numbers in [0, 1) of 23 of the bits, as JAX makes them."""
+    return jax.lax.bitcast_convert_type(bits >> 9 | jnp.uint32(0x3F800000), jnp.float32) - 1
+
+
+def standard_normal(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+    """`jax.random.normal(key, shape, dtype)`; the same bits, sooner."""
+    dtype = jnp.result_type(dtype)
+    if (bits := _bits(key, shape, dtype)) is None:
+        return jax.random.normal(key, shape, dtype)
+    least = np.nextafter(np.float32(-1), np.float32(0))
+    u = jnp.maximum(least, _uniform(bits) * (1 - least) + least)
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(u)
+
+
 def bernoulli_sample(key: jax.Array, p: jax.Array) -> jax.Array:
     """1 where `jax.random.uniform(key, p.shape, p.dtype) < p`, else 0, of p's type; the same bits, sooner.
 
-    On a CPU the generator of JAX passes over its memory round after round, and K particles' binary units would cost
-    half as much to draw as all matrix products of a belief net's training step.
+    By JAX's generator K particles' binary units would cost half as much to draw as all matrix products of a belief
+    net's training step.
     """
-    counted = getattr(jax.config, "jax_threefry_partitionable", True) and p.size < 2**32
-    if p.dtype != jnp.float32 or not counted or str(jax.random.key_impl(key)) != "threefry2x32":
+    if (bits := _bits(key, p.shape, p.dtype)) is None:
         return (jax.random.uniform(key, p.shape, p.dtype) < p).astype(p.dtype)
-    bits = _threefry(jax.random.key_data(key), jnp.arange(p.size, dtype=jnp.uint32)).reshape(p.shape)
-    u = jax.lax.bitcast_convert_type(bits >> 9 | jnp.uint32(0x3F800000), jnp.float32) - 1
     # 0 and 1 are their own roots. But XLA would fuse, and so repeat, the generator in everything that reads the draw,
     # did it not end in an operation that counts as expensive.
-    return jnp.sqrt((u < p).astype(p.dtype))
+    return jnp.sqrt((_uniform(bits) < p).astype(p.dtype))
 
 
 class Bernoulli(NamedTuple):
@@ -295,12 +321,12 @@ class Normal(NamedTuple):
 
     def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A reparameterized draw and its log-density, from one noise."""
-        noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
+        noise = standard_normal(key, self.loc.shape, self.loc.dtype)
         return self.loc + jnp.exp(self.log_scale) * noise, self.log_prob_of_noise(noise)
 
     def sample(self, key: jax.Array) -> jax.Array:
         """A reparameterized draw."""
-        return self.loc + jnp.exp(self.log_scale) * jax.random.normal(key, self.loc.shape, self.loc.dtype)
+        return self.loc + jnp.exp(self.log_scale) * standard_normal(key, self.loc.shape, self.loc.dtype)
 
     def mean(self) -> jax.Array:
         """E[x]."""

@@ -8,7 +8,7 @@ import scipy.special
 import scipy.stats
 from toys import quick_jit
 
-from genjax_models.distributions import Bernoulli, Normal, bernoulli_log_prob, bernoulli_sample
+from genjax_models.distributions import Bernoulli, Normal, bernoulli_log_prob, bernoulli_sample, standard_normal
 
 
 def sum_softplus(logits):
@@ -188,6 +188,28 @@ def check_samples(keys, p):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_normal_samples_are_those_of_jax():
+    """Bit for bit, whatever the size, type, kind of key and setting of its generator."""
+
+    def check(keys, shapes, dtype):
+        def draw(sample):
+            return jax.jit(lambda keys: [jax.vmap(lambda k, s=s: sample(k, s, dtype))(keys) for s in shapes])(keys)
+
+        for ours, theirs in zip(draw(standard_normal), draw(jax.random.normal), strict=True):
+            assert ours.dtype == theirs.dtype
+            np.testing.assert_array_equal(ours, theirs)
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    check(keys, [(), (0,), (1,), (7,), (3, 5), (784,)], jnp.float32)
+    check(keys, [(7,)], jnp.bfloat16)
+    check(jax.random.split(jax.random.key(3, impl="rbg"), 2), [(7,)], jnp.float32)
+    with jax.threefry_partitionable(False):
+        check(keys, [(7,)], jnp.float32)
+    with jax.enable_x64(True):
+        check(keys, [(7,)], jnp.float32)
+        check(keys, [(7,)], float)
 
 
 def test_bernoulli_samples_are_those_of_jax():

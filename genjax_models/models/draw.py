@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import Joint, LatentVariableModel
-from genjax_models.distributions import Normal
+from genjax_models.distributions import Normal, standard_normal
 from genjax_models.errors import ConfigError
 from genjax_models.models import attention
 from genjax_models.models.adapter import as_model
@@ -153,12 +153,12 @@ class DRAWModule(nn.Module):
 
     def sample_joint(self, key, c=()):
         above, below = jax.random.split(key)
-        z = jax.random.normal(above, (self.glimpses, self.shared.latent), self.shared.canvas.dtype)
+        z = standard_normal(above, (self.glimpses, self.shared.latent), self.shared.canvas.dtype)
         canvas, _ = self._decode(z)
         return tuple(z), self.generative.units.sample(below, self.generative(canvas))
 
     def propose_joint(self, key, x, c=()):
-        noise = jax.random.normal(key, (self.glimpses, self.shared.latent), self.shared.canvas.dtype)
+        noise = standard_normal(key, (self.glimpses, self.shared.latent), self.shared.canvas.dtype)
         z, q, canvas = self._attend(x, noise, lambda q, noise: q.loc + jnp.exp(q.log_scale) * noise)
         return tuple(z), tuple(q.log_prob_of_noise(noise)), self._joint(z, canvas, x)
 

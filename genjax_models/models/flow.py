@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import LikelihoodModel
-from genjax_models.distributions import Normal
+from genjax_models.distributions import Normal, standard_normal
 from genjax_models.models.adapter import as_model
 
 # exp(8) = 3,000: wide enough for any one layer, and ten layers of it stay inside float32.
@@ -99,7 +99,7 @@ class FlowModule(nn.Module):
         return Normal(jnp.zeros_like(z), jnp.zeros(())).log_prob_of_noise(z) + log_det
 
     def sample(self, key, c=()):
-        return self.forward(jax.random.normal(key, (self.visible,)))
+        return self.forward(standard_normal(key, (self.visible,)))
 
 
 @config

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax_models.config import config, field
-from genjax_models.distributions import LOG_2PI, Normal
+from genjax_models.distributions import LOG_2PI, Normal, standard_normal
 from genjax_models.models.autoregressive_flows import layer_orders
 from genjax_models.models.layers import Activation, dense
 from genjax_models.models.made import MaskedNetwork
@@ -73,7 +73,7 @@ class Full(NamedTuple):
         return -jnp.sum(0.5 * jnp.square(noise) + self.log_diagonal) - 0.5 * LOG_2PI * noise.shape[-1]
 
     def sample_and_log_prob(self, key):
-        noise = jax.random.normal(key, self.loc.shape, self.loc.dtype)
+        noise = standard_normal(key, self.loc.shape, self.loc.dtype)
         # Exact, for the log-probability is of the noise: few digits would make z one of another noise.
         return self.loc + jnp.matmul(self.tril, noise, precision="highest"), self._log_prob_of_noise(noise)
 

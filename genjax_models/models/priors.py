@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import config, field
 from genjax_models.core import LikelihoodModel
-from genjax_models.distributions import Normal
+from genjax_models.distributions import Normal, standard_normal
 from genjax_models.models.autoregressive_flows import MAF
 from genjax_models.models.coupling import RealNVP
 from genjax_models.models.initializers import glorot_uniform
@@ -29,7 +29,7 @@ class StandardNormalPrior(nn.Module):
     latent: int
 
     def sample(self, key, c=()):
-        return jax.random.normal(key, (self.latent,))
+        return standard_normal(key, (self.latent,))
 
     def log_prob(self, z, c=()):
         return Normal(jnp.zeros_like(z), jnp.zeros(())).log_prob_of_noise(z)

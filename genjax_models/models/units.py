@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.config import ModelConfig, config, field
-from genjax_models.distributions import LOG_2PI, Normal, bernoulli_log_prob, bernoulli_sample
+from genjax_models.distributions import LOG_2PI, Normal, bernoulli_log_prob, bernoulli_sample, standard_normal
 
 LEAST_LOG_SCALE = -7.0  # of a discretized logistic on [-1, 1], where 256 levels are 0.008 apart: a step, in effect
 
@@ -134,7 +134,7 @@ class MixtureOfGaussians(_Summed):
         which, where = jax.random.split(key)
         weights, means, scales = self._components(numbers)
         chosen = jax.random.categorical(which, weights, axis=-2)
-        noise = jax.random.normal(where, chosen.shape, numbers.dtype)
+        noise = standard_normal(where, chosen.shape, numbers.dtype)
         return _pick(means, chosen) + _pick(scales, chosen) * noise
 
     def mean(self, numbers: jax.Array) -> jax.Array:

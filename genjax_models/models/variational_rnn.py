@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import config, field
 from genjax_models.core import Joint, LatentVariableModel, total
-from genjax_models.distributions import Normal
+from genjax_models.distributions import Normal, standard_normal
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.layers import Activation
@@ -89,7 +89,7 @@ class VariationalRNNModule(nn.Module):
         self.dtype = self.start.hidden.dtype
 
     def _noise(self, key):
-        return jax.random.normal(key, (self.shared.latent,), self.dtype)
+        return standard_normal(key, (self.shared.latent,), self.dtype)
 
     def _step(self, memory: Memory, x, draw):
         """h_t, z_t, and the step's log p(x_t | ...), log p(z_t | ...) and log q(z_t | ...); z_t, log q = draw(q)."""
@@ -99,11 +99,10 @@ class VariationalRNNModule(nn.Module):
         terms = self.units.log_prob(self.numbers(features_z, h), x), self.prior(h).log_prob(z), log_q
         return self.recur(memory, (features, features_z)), z, terms
 
-    def _draw(self, key):
-        """z_t of q, along which gradients flow."""
+    def _draw(self, noise):
+        """z_t of q by its noise, along which gradients flow."""
 
         def draw(q):
-            noise = self._noise(key)
             return q.loc + jnp.exp(q.log_scale) * noise, q.log_prob_of_noise(noise)
 
         return draw
@@ -127,7 +126,8 @@ class VariationalRNNModule(nn.Module):
         return self._walk(x, c, lambda t, z: lambda q: (z, q.log_prob(z)), z)[1]
 
     def propose_joint(self, key, x, c=()):
-        z, (likelihood, prior, log_q) = self._walk(x, c, lambda t, _: self._draw(jax.random.fold_in(key, t)))
+        noise = jax.vmap(lambda t: self._noise(jax.random.fold_in(key, t)))(jnp.arange(jnp.size(x) // self.frame))
+        z, (likelihood, prior, log_q) = self._walk(x, c, lambda t, noise: self._draw(noise), noise)
         return z, (log_q,), Joint(likelihood, (prior,))
 
     def propose(self, key, x, c=()):
@@ -172,7 +172,7 @@ class VariationalRNNModule(nn.Module):
         return self.start
 
     def filter_step(self, key, state, x):
-        state, _, (likelihood, prior, log_q) = self._step(state, x, self._draw(key))
+        state, _, (likelihood, prior, log_q) = self._step(state, x, self._draw(self._noise(key)))
         return state, total((likelihood, prior)) - log_q
 
 

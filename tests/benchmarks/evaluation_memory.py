@@ -25,13 +25,17 @@ def _resident() -> float:
 
 def _measure(num_samples: int) -> None:
     """Evaluate, and print the peak memory."""
+    import dense
     import jax
-    from networks import data, model_and_parameters
 
     from genjax_models.evaluation import log_marginal
 
-    model, params = model_and_parameters()
-    jax.block_until_ready(log_marginal(model, params, jax.random.key(0), data(EXAMPLES), num_samples))
+    model, params, x = (
+        dense.our_autoencoder(),
+        dense.autoencoder_setting().params,
+        dense.binary(EXAMPLES, dense.VISIBLE),
+    )
+    jax.block_until_ready(log_marginal(model, params, jax.random.key(0), x, num_samples))
     print(_resident())
 
 

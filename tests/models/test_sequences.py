@@ -203,7 +203,7 @@ def test_continuations_filter_the_prefix(x64):
     go = quick_jit(lambda x, steps, c: model.continue_from(params, key, x, steps, c))
     assert np.array_equal(go(x, 3, jnp.ones(3)), x)
     assert np.array_equal(go(x, 3, mask), x.at[2 * F :].set(0))
-    assert np.array_equal(go(x, 0, jnp.ones(3)), model.sample_joint(params, key, ())[1])
+    np.testing.assert_allclose(go(x, 0, jnp.ones(3)), model.sample_joint(params, key, ())[1], rtol=1e-12)
     one = go(x, 1, jnp.ones(3))
     assert np.array_equal(one[:F], x[:F])
     assert not np.any(one[F:] == x[F:])
