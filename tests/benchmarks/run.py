@@ -7,6 +7,7 @@ import argparse
 import datetime
 import importlib.util
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,15 +49,20 @@ def table(rows: Iterable[Row]) -> str:
     """The rows as text in columns."""
     head = ("", "ours", "other", "unit", "ratio", "target", "")
     body = [
-        (r.name, f"{r.ours:.1f}", f"{r.other:.1f}", r.unit, f"{r.ratio:.2f}", f"{r.target:.3g}", _verdict(r))
-        for r in rows
+        (r.name, f"{r.ours:.1f}", f"{r.other:.1f}", r.unit, f"{r.ratio:.2f}", _target(r), _verdict(r)) for r in rows
     ]
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in (head, *body))
 
 
 def _verdict(row: Row) -> str:
+    if math.isinf(row.target):
+        return ""
     return "met" if row.ratio <= row.target else "missed"
+
+
+def _target(row: Row) -> str:
+    return "" if math.isinf(row.target) else f"{row.target:.3g}"
 
 
 def versions() -> dict[str, str]:
@@ -82,7 +88,7 @@ def page(measured: Mapping[str, Sequence[Row]], about: Mapping[str, str]) -> str
         lines += ["", f"## {name}", "", about[name], ""]
         lines += ["| | ours | other | unit | ratio | target | |", "| --- | ---: | ---: | --- | ---: | ---: | --- |"]
         lines += [
-            f"| {r.name} | {r.ours:.1f} | {r.other:.1f} | {r.unit} | {r.ratio:.2f} | {r.target:.3g} | {_verdict(r)} |"
+            f"| {r.name} | {r.ours:.1f} | {r.other:.1f} | {r.unit} | {r.ratio:.2f} | {_target(r)} | {_verdict(r)} |"
             for r in rows
         ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -9,7 +9,7 @@ import jax
 
 
 class Row(NamedTuple):
-    """One comparison; `ratio` is ours by the other's, and is to be at most `target`."""
+    """One comparison; `ratio` is ours by the other's, and is to be at most `target`: infinite, nothing is asked."""
 
     name: str
     ours: float
