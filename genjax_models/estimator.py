@@ -84,16 +84,16 @@ def _keys(key: Key, seeds: jax.Array) -> jax.Array:
     return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(seeds)
 
 
-def _in_pieces(function: Callable[..., Any], *arrays: np.ndarray) -> Any:
-    """`function` of arrays [N, ...], numpy leaves [N, ...], of some rows at a time.
+def _in_pieces(function: Callable[[Any], Any], rows: Any) -> Any:
+    """`function` of rows, leaves [N, ...], some at a time: numpy leaves [N, ...].
 
     Pieces are filled up to a power of two by their last row, so that a few compiled programs serve every N.
     """
-    number, found = len(arrays[0]), []
+    number, found = len(jax.tree.leaves(rows)[0]), []
     for start in range(0, number, PIECE):
         size = min(PIECE, number - start)
-        rows = start + np.minimum(np.arange(1 << (size - 1).bit_length()), size - 1)
-        made = function(*(v[rows] for v in arrays))
+        taken = start + np.minimum(np.arange(1 << (size - 1).bit_length()), size - 1)
+        made = function(jax.tree.map(lambda v, taken=taken: v[taken], rows))
         found.append(jax.tree.map(lambda v, size=size: np.asarray(v)[:size], made))
     return jax.tree.map(lambda *v: np.concatenate(v), *found)
 
@@ -217,8 +217,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.metrics_ = {name: np.asarray(v) for name, v in metrics.items()}
         if bool(state.halted):
             warnings.warn(
-                f"training broke off at step {self.n_iter_} of {self.num_steps}, whose loss or gradient was not finite; "
-                "lower the optimizer's learning_rate, or give it a clip_norm.",
+                f"training broke off at step {self.n_iter_} of {self.num_steps}, where loss or gradient were not "
+                "finite; lower the optimizer's learning_rate, or give it a clip_norm.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -261,10 +261,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         ends = np.cumsum([v.size for v in leaves])[:-1]
         parts = np.split(z.astype(jnp.result_type(float)), ends, axis=1)
         parts = [v.reshape(len(z), *like.shape[1:]) for v, like in zip(parts, leaves, strict=True)]
-        rows = np.zeros(len(z), np.uint32)
-        # `_in_pieces` takes arrays alone, and latents are a tree of them.
-        found = _in_pieces(lambda _, *v: self._program("decode", 0, rows[:1], structure.unflatten(v)), rows, *parts)
-        return self._as_given(found)
+        parts = jax.tree.unflatten(structure, parts)
+        return self._as_given(self._by_rows("decode", CODES, np.zeros(len(z), np.uint32), parts))
 
     @available_if(_can("log_marginal"))
     def score_samples(self, X: Any) -> np.ndarray:
@@ -286,11 +284,14 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         config, key = program_config(self.config_), evaluation_key(self._seed, LOG_MARGINAL)
         sizes = self.n_features_in_, int(self.num_samples), devices_for()
 
-        def estimate(seeds: np.ndarray, x: np.ndarray) -> LogMarginal:
+        def estimate(given: tuple[np.ndarray, np.ndarray]) -> LogMarginal:
+            seeds, x = given
             return example_log_marginal(config, self.params_, _keys(key, seeds), x, *sizes)
 
-        found = with_warning("score_samples", _in_pieces(estimate, _seeds(x), x), "Raise num_samples.")
-        return found.log_prob - (0 if self.scaler_ is None else np.log(self.scaler_.scale_).sum(dtype=found[0].dtype))
+        found = with_warning("score_samples", _in_pieces(estimate, (_seeds(x), x)), "Raise num_samples.")
+        log_density = np.asarray(found.log_prob)
+        # p(x) of x = mean + scale * v is p(v) / prod scale.
+        return log_density if self.scaler_ is None else log_density - np.log(self.scaler_.scale_).sum().astype(x.dtype)
 
     @available_if(_can("log_marginal"))
     def score(self, X: Any, y: Any = None) -> float:
@@ -335,13 +336,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
     def _n_features_out(self) -> int:
         return sum(v.size for v in jax.tree.leaves(self._code))
 
-    def _program(self, name: str, stream: int, seeds: np.ndarray, rows: Any, seed: int | None = None) -> Any:
-        key = evaluation_key(self._seed if seed is None else seed, stream)
-        config = program_config(self.config_)
-        return _run(config, self.params_, key, seeds, rows, name=name, visible=self.n_features_in_)
-
-    def _by_rows(self, name: str, stream: int, seeds: np.ndarray, x: np.ndarray, seed: int | None = None) -> Any:
-        return _in_pieces(lambda seeds, x: self._program(name, stream, seeds, x, seed), seeds, x)
+    def _by_rows(self, name: str, stream: int, seeds: np.ndarray, rows: Any, seed: int | None = None) -> Any:
+        """A program of the model on all rows, numpy leaves [N, ...]."""
+        run = functools.partial(_run, name=name, visible=self.n_features_in_)
+        config, key = program_config(self.config_), evaluation_key(self._seed if seed is None else seed, stream)
+        return _in_pieces(lambda given: run(config, self.params_, key, *given), (seeds, rows))
 
     def _config(self, x: np.ndarray) -> Config:
         """The run that the parameters ask for on x [N, D], or an error before anything is compiled."""
@@ -394,7 +393,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         return self._as_seen(validate_data(self, X, dtype=(np.float64, np.float32), reset=False), self.config_)
 
     def _as_given(self, x: np.ndarray) -> np.ndarray:
-        return x if self.scaler_ is None else self.scaler_.inverse_transform(x)
+        # In float64: data may lie far from zero, as seen from their scale.
+        return x if self.scaler_ is None else self.scaler_.inverse_transform(x.astype(np.float64))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
