@@ -274,7 +274,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
             X: examples [N, D].
 
         Returns:
-            log p(x), [N]; a log density where x is real.
+            log p(x), [N]: a log density where x is real, and of intensities under a Bernoulli likelihood minus their
+            cross-entropy, which is no log p(x).
 
         Warns:
             DoubtfulEstimate: examples whose weights speak against their estimates.
