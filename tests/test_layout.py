@@ -25,6 +25,7 @@ LAYERS = [
     {"preparation", "stack"},
     {"experiment", "sweep", "trackers"},
     {"annealing_report", "comparison", "estimator_comparison", "diagnosis", "continuation", "quality", "export"},
+    {"estimator"},
     {"sweep_training"},
     {"sweep_folder"},
     {"reproduction"},

@@ -49,9 +49,10 @@ def devices_for(*trees: Any) -> int:
 def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, devices: Devices = 1) -> Any:
     """`function(key, example)` of every example, leaves [N, ...], `block` examples at a time.
 
-    Example i gets `fold_in(key, i)`, so its value does not depend on the block's size. The blocks are shared out to
-    that many devices of this process, or to those of a mesh, where there is one for each; of a mesh, the values come to
-    all devices whole. Within a `shard_map` over some of its axes, the blocks are shared out along the others.
+    Example i gets `fold_in(key, i)`, so its value does not depend on the block's size; or the i-th of keys [N]. The
+    blocks are shared out to that many devices of this process, or to those of a mesh, where there is one for each; of a
+    mesh, the values come to all devices whole. Within a `shard_map` over some of its axes, the blocks are shared out
+    along the others.
     """
     whole = not isinstance(devices, int)
     mesh = Mesh(np.array(jax.local_devices()[:devices]), ("examples",)) if isinstance(devices, int) else devices
@@ -66,7 +67,7 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
 
     def of_block(indices):
         rows = jax.tree.map(lambda v: v[indices], examples)
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+        keys = key[indices] if key.ndim else jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
         return jax.vmap(function)(keys, rows)
 
     def of_device(indices):

@@ -158,7 +158,7 @@ def log_marginal(
     Args:
         model: a `LatentVariableModel`.
         params: its parameters.
-        key: example i draws sample k from `fold_in(fold_in(key, i), k)`.
+        key: example i draws sample k from `fold_in(fold_in(key, i), k)`; of keys [N], from `fold_in(key[i], k)`.
         x: examples [N, D], or a `Batch` with contexts.
         num_samples: K.
         chunk: samples computed at a time.

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.config import ModelConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LikelihoodModel
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import zeros
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import Activation, activation
-from genjax_models.models.orders import ORDER_HELP, Order, check_ensemble, ensemble, permutation
+from genjax_models.models.orders import ORDER_HELP, Order, OrderedConfig, check_ensemble, ensemble, permutation
 from genjax_models.models.units import UNITS_HELP, Bernoulli, Units, one
 
 
@@ -151,7 +151,7 @@ class DeepNADEModule(nn.Module):
 
 
 @config
-class DeepNADE(ModelConfig):
+class DeepNADE(OrderedConfig):
     """Deep NADE: one net of any depth for all orders of the units, and ensembles of orders (EoNADE)."""
 
     capability: ClassVar[str] = "LikelihoodModel"

@@ -22,7 +22,7 @@ from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import Kind, Units, zeros
 from genjax_models.models.initializers import glorot_uniform
-from genjax_models.models.orders import ORDER_HELP, Order, check_order, inverse, permutation
+from genjax_models.models.orders import ORDER_HELP, Order, OrderedConfig, check_order, inverse, permutation
 
 
 class OrderedUnits(nn.Module):
@@ -151,7 +151,7 @@ def _build(config: ModelConfig, module: nn.Module) -> LikelihoodModel:
 
 
 @config
-class FVSBN(ModelConfig):
+class FVSBN(OrderedConfig):
     """Fully visible sigmoid belief network: logistic regressions of every unit on those before it."""
 
     capability: ClassVar[str] = "LikelihoodModel"
@@ -172,7 +172,7 @@ class FVSBN(ModelConfig):
 
 
 @config
-class NADE(ModelConfig):
+class NADE(OrderedConfig):
     """Neural auto-regressive distribution estimator: one hidden layer, whose weights all conditionals share."""
 
     capability: ClassVar[str] = "LikelihoodModel"

@@ -10,14 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax_models.config import ModelConfig, config, field
+from genjax_models.config import config, field
 from genjax_models.core import LikelihoodModel
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.conditionals import zeros
 from genjax_models.models.initializers import glorot_uniform
 from genjax_models.models.layers import Activation, activation
-from genjax_models.models.orders import ORDER_HELP, Order, check_ensemble, check_order, ensemble, permutation
+from genjax_models.models.orders import (
+    ORDER_HELP,
+    Order,
+    OrderedConfig,
+    check_ensemble,
+    check_order,
+    ensemble,
+    permutation,
+)
 from genjax_models.models.units import UNITS_HELP, Bernoulli, Units, one
 
 
@@ -249,7 +257,7 @@ class MADEModule(nn.Module):
 
 
 @config
-class MADE(ModelConfig):
+class MADE(OrderedConfig):
     """Masked autoencoder: a feed-forward net whose masks leave every output only the inputs before it."""
 
     capability: ClassVar[str] = "LikelihoodModel"

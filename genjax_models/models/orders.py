@@ -2,10 +2,22 @@
 
 import numpy as np
 
+from genjax_models.config import ModelConfig
 from genjax_models.errors import ConfigError
 
 Order = int | tuple[int, ...] | None
 ORDER_HELP = "None takes the units as x has them, a number a random order by that seed, a tuple that permutation"
+
+
+class OrderedConfig(ModelConfig):
+    """Base of configurations with a field `order`."""
+
+    order: Order
+
+    @property
+    def least_visible(self) -> int:
+        """The number of units that a permutation is of."""
+        return max(len(self.order), 1) if isinstance(self.order, tuple) else 1
 
 
 def check_order(order: Order) -> list[str]:
