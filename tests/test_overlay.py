@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, annotations, config, field, validate
-from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Shards
+from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Files, Shards
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import NETWORKS
@@ -181,6 +181,7 @@ def example(cls):
     """An instance of a class of the tables, with what has no default filled in."""
     needed = {
         Arrays: {"path": "x.npy"},
+        Files: {"path": "x.csv"},
         Shards: {"path": "x"},
         UCI: {"name": "adult"},
         Sum: {"parts": (Part(ELBO()),)},

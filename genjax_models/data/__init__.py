@@ -20,6 +20,7 @@ from genjax_models.data.dataset import (
 )
 from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
+from genjax_models.data.files import Files
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
 from genjax_models.data.mnist import MNIST
@@ -45,6 +46,7 @@ SOURCES: dict[str, type] = {
     "piano_rolls": PianoRolls,
     "speech": Speech,
     "arrays": Arrays,
+    "files": Files,
     "shards": Shards,
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "Dataset",
     "Dequantization",
     "Digits",
+    "Files",
     "Gaussians",
     "Labels",
     "PianoRolls",
