@@ -42,7 +42,7 @@ def test_every_kind_of_file_has_the_same_rows(tmp_path):
         as_csv(
             tmp_path, "\ufeffa,b,c,d\r\n" + CSV.replace("\n", "\r\n\r\n"), "sheet.csv"
         ),  # as spreadsheets write them
-        as_csv(tmp_path, CSV.replace(",", " ; "), "semicolon.csv", delimiter=";"),
+        as_csv(tmp_path, CSV.replace(",", " ; "), "semicolon.csv", delimiter="semicolon"),
         as_csv(tmp_path, "1,2,3,4\n" + CSV, "years.csv", header=True),
     ):
         data = source.load()
@@ -170,11 +170,8 @@ def test_tables_that_are_refused(tmp_path, text, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"path": "x.xlsx"}, r"path: got 'x.xlsx', expected a file that ends with .npy, .npz, .csv, .parquet"),
         ({"validation": "y.csv"}, "validation and test: got one of the two files"),
-        ({"delimiter": ",,"}, "delimiter: got ',,', expected one character"),
-        ({"array": "a"}, r"array: got 'a' with 'x.csv', but only .npz"),
-        ({"path": "x.npz", "label": "a"}, r"label: got 'a' with 'x.npz'"),
+        ({"delimiter": ";"}, "delimiter: got ';', expected one of 'comma', 'semicolon', 'tab'"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "got a sum of 1, expected less than 1"),
         ({"image_shape": (6,)}, r"image_shape: got \(6,\)"),
         ({"dequantization": "fixed"}, "levels: got None with dequantization 'fixed'"),
@@ -184,6 +181,20 @@ def test_tables_that_are_refused(tmp_path, text, options, message):
 def test_wrong_fields(options, message):
     with pytest.raises(ConfigError, match=message):
         validate(Files(**{"path": "x.csv", **options}))
+
+
+def test_fields_that_do_not_fit_the_file(tmp_path):
+    np.savez(tmp_path / "x.npz", a=X)
+    (tmp_path / "x.xlsx").write_bytes(b"PK")
+    for name, options, message in (
+        ("x.xlsx", {}, r"x.xlsx: expected a file whose name ends with .npy, .npz, .csv, .parquet"),
+        ("x.npz", {"array": "b"}, r"x.npz: array: has no 'b'"),
+        ("x.npz", {"label": "a"}, r"x.npz: label: got 'a', but its columns have no names"),
+        ("x.csv", {"array": "a"}, r"x.csv: array: got 'a', but only .npz files"),
+    ):
+        as_csv(tmp_path, CSV)
+        with pytest.raises(DataError, match=message):
+            Files(str(tmp_path / name), **options).load()
 
 
 def header(shape, dtype="<f8", version=1):

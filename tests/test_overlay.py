@@ -250,6 +250,8 @@ BESIDE = {
     "num_orders": {"order": 1},
     "dequantization": {"binarization": "none", "levels": 5},
     "scales": {"image_shape": (1024, 2048)},
+    "validation": {"test": "test.csv"},
+    "test": {"validation": "validation.csv"},
 }
 # Values where not any number or any two will do.
 FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5, "accumulate": 5}

@@ -34,6 +34,8 @@ from genjax_models.data.dataset import (
 from genjax_models.errors import DataError, nearest
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+Delimiter = Literal["comma", "semicolon", "tab"]
+CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTES_A_CELL = 8  # of float64
 
 
@@ -78,7 +80,7 @@ def _column(names: list[str] | None, width: int, wanted: str, path: Path) -> int
     raise DataError(f"{path}: label: has no column {wanted!r}.{nearest(wanted, names)}")
 
 
-def read_csv(path: Path, header: bool | None = None, delimiter: str = ",", label: str | None = None) -> Table:
+def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "comma", label: str | None = None) -> Table:
     """The numbers of a `.csv` file, float64 [N, D], with NaN for empty cells, and its column of labels as text.
 
     Args:
@@ -91,7 +93,7 @@ def read_csv(path: Path, header: bool | None = None, delimiter: str = ",", label
         DataError: a file that cannot be read or is empty, a row of another length, a cell that is no number (with its
             row and column), no such column.
     """
-    lines = _lines(path, delimiter)
+    lines = _lines(path, CHARACTERS[delimiter])
     first = next(lines, None)
     if first is None:
         raise DataError(f"{path}: is empty; expected rows of numbers.")
@@ -263,7 +265,7 @@ class Files(DataConfig):
     header: bool | None = field(
         default=None, help="whether the first line of a .csv file names its columns; None: if a cell of it is no number"
     )
-    delimiter: str = field(default=",", nonempty=True, help="what stands between the cells of a .csv file")
+    delimiter: Delimiter = field(default="comma", help="what stands between the cells of a .csv file")
     label: str | None = field(
         default=None,
         nonempty=True,
@@ -296,20 +298,6 @@ class Files(DataConfig):
         ]
         if (self.validation is None) != (self.test is None):
             found.append("validation and test: got one of the two files, expected both, or neither to split `path`.")
-        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
-            found.append(f"delimiter: got {self.delimiter!r}, expected one character, such as ',' or ';'.")
-        given = [path for path in (self.path, self.validation, self.test) if path is not None]
-        for path in given:
-            suffix = Path(path).suffix.lower()
-            if suffix not in SUFFIXES:
-                found.append(f"path: got {path!r}, expected a file that ends with {', '.join(SUFFIXES)}.")
-            elif self.array is not None and suffix != ".npz":
-                found.append(f"array: got {self.array!r} with {path!r}, but only .npz files have several arrays.")
-            elif self.label is not None and suffix in (".npy", ".npz"):
-                found.append(
-                    f"label: got {self.label!r} with {path!r}, whose columns have no names; a .npz file has labels "
-                    "as train_labels, valid_labels and test_labels."
-                )
         return found
 
     def _choose(self, keys: list[str], path: Path) -> dict[str, str]:
@@ -320,6 +308,15 @@ class Files(DataConfig):
 
     def _read(self, path: Path) -> Table:
         suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise DataError(f"{path}: expected a file whose name ends with {', '.join(SUFFIXES)}; save it as one.")
+        if self.array is not None and suffix != ".npz":
+            raise DataError(f"{path}: array: got {self.array!r}, but only .npz files have several arrays.")
+        if self.label is not None and suffix in (".npy", ".npz"):
+            raise DataError(
+                f"{path}: label: got {self.label!r}, but its columns have no names; a .npz file has labels as "
+                "train_labels, valid_labels and test_labels."
+            )
         if suffix == ".csv":
             return read_csv(path, self.header, self.delimiter, self.label)
         if suffix == ".parquet":
