@@ -23,6 +23,7 @@ from genjax_models.data.download import fetch
 from genjax_models.data.files import Files
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
+from genjax_models.data.image_folder import ImageFolder
 from genjax_models.data.mnist import MNIST
 from genjax_models.data.piano_rolls import PianoRolls
 from genjax_models.data.planted import PlantedDigits, plant
@@ -47,6 +48,7 @@ SOURCES: dict[str, type] = {
     "speech": Speech,
     "arrays": Arrays,
     "files": Files,
+    "image_folder": ImageFolder,
     "shards": Shards,
 }
 
@@ -64,6 +66,7 @@ __all__ = [
     "Digits",
     "Files",
     "Gaussians",
+    "ImageFolder",
     "Labels",
     "PianoRolls",
     "PlantedDigits",

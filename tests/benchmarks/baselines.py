@@ -67,7 +67,10 @@ def main() -> None:
     """Print the baselines of a data source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "source", nargs="?", default="digits", choices=sorted(set(SOURCES) - {"arrays", "files", "shards"})
+        "source",
+        nargs="?",
+        default="digits",
+        choices=sorted(set(SOURCES) - {"arrays", "files", "image_folder", "shards"}),
     )
     parser.add_argument("--name", choices=("adult", "mushrooms", "dna"), help="which data set of the source uci")
     parser.add_argument("--binarization", choices=("threshold", "fixed", "dynamic"), help="default: the source's own")
