@@ -353,6 +353,17 @@ class Files(DataConfig):
         """
         return self._rows(data_dir)[1]
 
+    def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
+        """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""
+        if self.scaling == "none":
+            return None
+        source, rows, image_shape = self._rows(data_dir)
+        train, validation, test = parted(rows, source, self.validation_fraction, self.test_fraction)
+        axis = 0 if image_shape is None else None
+        low, high = train.min(axis=axis), train.max(axis=axis)
+        held = {"validation": validation, "test": test}
+        return {name: int(((x < low) | (x > high)).sum()) for name, x in held.items()}
+
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits; images are flattened to rows, and `image_shape` tells their shape.
 
