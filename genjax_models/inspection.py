@@ -151,9 +151,9 @@ def inspect_data(
 ) -> dict[str, Any]:
     """Figures of a data set, and whether it can be trained on.
 
-    Noise is left out: of data that are binarized or dequantized these are the intensities. Of a source with `stored`
-    values, such as `Files`, that refuses to load them, the figures are of what the files have, with the rows of missing
-    values as places in the files from 0.
+    Noise is left out: of data that are binarized or dequantized these are the intensities. Of sources with `stored`
+    values, `Files` and `Arrays`, that refuse to load them, the figures are of what the files have, and rows of missing
+    values are places in the files from 0.
 
     Args:
         source: the configuration of a data source, such as `Digits()`.
@@ -276,8 +276,8 @@ def inspection_text(found: Mapping[str, Any]) -> str:
         lines.append("binarization: changes nothing, all values are 0 or 1")
     else:
         lines.append(
-            f"binarization: {shares['between_zero_and_one']:.1%} of values are between 0 and 1; 1 become "
-            f"{shares['ones_by_threshold']:.1%} by the threshold, {shares['ones_by_draws']:.1%} by draws, which differ "
-            f"from it in {shares['draws_other_than_threshold']:.1%}"
+            f"binarization: {shares['between_zero_and_one']:.1%} of values are between 0 and 1; by the threshold "
+            f"{shares['ones_by_threshold']:.1%} become 1, by draws {shares['ones_by_draws']:.1%}; the two differ in "
+            f"{shares['draws_other_than_threshold']:.1%}"
         )
     return "\n".join(lines)

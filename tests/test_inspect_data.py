@@ -116,6 +116,9 @@ def test_missing_values_are_named_by_their_rows(cli, place):
     assert err.startswith("error: ")
     assert "NaN or infinite" in err
     assert not (place / "x.png").exists()
+    np.save(place / "x.npy", rows)
+    ours = inspect_data(Arrays("x.npy"))
+    assert all(ours[name] == found[name] for name in ("splits", "duplicates", "constant_columns", "binarization"))
     # Noise that the values do not allow is refused as well, of data that load without it.
     write_csv(place / "y.csv", np.arange(60.0).reshape(20, 3))
     found = inspect_data(Files("y.csv", binarization="fixed"))

@@ -349,6 +349,16 @@ class Arrays(DataConfig):
         validate(self)
         return labels_of(find_own(self.path, data_dir))
 
+    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """The rows [N, D] as the file has them, by split or under "all": NaN where one is missing.
+
+        Raises:
+            DataError: as `load`, but for values that are not finite.
+        """
+        validate(self)
+        path = find_own(self.path, data_dir)
+        return flattened(read(path), str(path), self.image_shape)[0]
+
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits; images are flattened to rows, and `image_shape` tells their shape.
 
