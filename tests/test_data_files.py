@@ -128,6 +128,9 @@ def test_a_column_of_labels(tmp_path):
     for examples, labels in zip(source.load()[:3], require_labels(source), strict=True):
         assert examples.shape == (len(labels), 2)
         assert labels.tolist() == [(2, 0, 1)[int(i) % 3] for i in examples[:, 0]]
+    # A spreadsheet's mark at the start is no part of the first column's name.
+    source = as_csv(tmp_path, "\ufeffkind,a\n" + "".join(f"{i % 2},{i}\n" for i in range(20)), label="kind")
+    assert np.array_equal(require_labels(source).test, source.load().test[:, 0] % 2)
     # Integers stay what they are, and a file without a header names the column by its number.
     source = as_csv(tmp_path, "".join(f"{i},{i % 4 + 5}\n" for i in range(20)), label="1")
     assert np.array_equal(require_labels(source).train, source.load().train[:, 0] % 4 + 5)
