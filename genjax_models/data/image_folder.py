@@ -1,10 +1,8 @@
 """A user's own folder of images."""
 
-import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +18,7 @@ from genjax_models.data.dataset import (
     check_noise,
     from_intensities,
 )
-from genjax_models.data.folder import missing, places_of
+from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder
 from genjax_models.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm")
@@ -28,58 +26,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 MOST_PIXELS = 1 << 26  # of one image, 8192 x 8192; a small file may claim any number
-NAMES = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
 CHANNELS = {"grey": 1, "rgb": 3}
 SHOWN = 5  # files that an error names
 Color = Literal["grey", "rgb"]
-
-
-class Found(NamedTuple):
-    """An image's file, its split ("all" where one is made of all), and the sub-folder that is its class, if any."""
-
-    path: Path
-    split: str
-    kind: str | None
-
-
-def _is_circle(folder: Path) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    return folder.is_symlink() and any(folder.samefile(above) for above in folder.parents)
-
-
-def find_images(folder: Path) -> list[Found]:
-    """Every image of a folder and its sub-folders, sorted by path; hidden ones and other files are left out.
-
-    Raises:
-        DataError: no images; folders of some splits alone, or of one split by two names; images beside them.
-    """
-
-    def stop(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check that you may.")
-
-    paths: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and not _is_circle(Path(place, name))]
-        images = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
-        paths += [Path(place, name).relative_to(folder) for name in images]
-    if not paths:
-        raise DataError(f"{folder}: holds no images; expected files that end with {', '.join(SUFFIXES)}.")
-    paths.sort(key=Path.as_posix)
-    top = {path.parts[0] for path in paths if len(path.parts) > 1}
-    named = [name for name in sorted(top) if name in NAMES]
-    if not named:
-        return [Found(folder / path, "all", path.parts[0] if len(path.parts) > 1 else None) for path in paths]
-    if sorted(NAMES[name] for name in named) != ["test", "train", "validation"]:
-        raise DataError(
-            f"{folder}: has the sub-folders {', '.join(named)}; expected all of train, valid (or validation) and test, "
-            "once each, for data that are split, or classes of other names."
-        )
-    if others := [path for path in paths if path.parts[0] not in NAMES or len(path.parts) == 1]:
-        raise DataError(
-            f"{folder}: has train, validation and test in sub-folders, and other images beside them, such as "
-            f"{others[0]}; move them into a split."
-        )
-    return [Found(folder / p, NAMES[p.parts[0]], p.parts[1] if len(p.parts) > 2 else None) for p in paths]
 
 
 def _flat(image: Any, color: Color) -> Any:
@@ -185,14 +134,7 @@ class ImageFolder(DataConfig):
     def _images(self, data_dir: str | None) -> tuple[Path, dict[str, list[Found]]]:
         """The folder, and its images by split or under "all"."""
         validate(self)
-        candidates = places_of(self.path, data_dir)
-        folder = next((place for place in candidates if place.is_dir()), None)
-        if folder is None:
-            raise missing([self.path], [place.parent for place in candidates], "Check the field `path`.")
-        found: dict[str, list[Found]] = {}
-        for image in find_images(folder):
-            found.setdefault(image.split, []).append(image)
-        return folder, found
+        return find_in_folder(self.path, data_dir, SUFFIXES, "images")
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, D = height * width * channels, all in memory.
@@ -233,19 +175,7 @@ class ImageFolder(DataConfig):
             DataError: no such folder or no images in it; some images in sub-folders and others in none.
         """
         folder, found = self._images(data_dir)
-        kinds = {image.kind for images in found.values() for image in images}
-        if kinds == {None}:
+        classes = classes_by_folder(folder, found)
+        if classes is None:
             return None
-        if None in kinds:
-            without = next(image.path for image in _all(found) if image.kind is None)
-            raise DataError(
-                f"{folder}: some images are in sub-folders, which are their classes, and {without} is in none; move it "
-                "into one."
-            )
-        places = {kind: i for i, kind in enumerate(sorted(map(str, kinds)))}
-        classes = {name: np.array([places[str(i.kind)] for i in images]) for name, images in found.items()}
         return Labels(*parted(classes, str(folder), self.validation_fraction, self.test_fraction))
-
-
-def _all(found: dict[str, list[Found]]) -> Iterator[Found]:
-    return (image for images in found.values() for image in images)
