@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, annotations, config, field, validate
-from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Files, ImageFolder, Shards
+from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Files, ImageFolder, Shards, WavFolder
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import NETWORKS
@@ -183,6 +183,7 @@ def example(cls):
         Arrays: {"path": "x.npy"},
         Files: {"path": "x.csv"},
         ImageFolder: {"path": "x"},
+        WavFolder: {"path": "x"},
         Shards: {"path": "x"},
         UCI: {"name": "adult"},
         Sum: {"parts": (Part(ELBO()),)},

@@ -33,6 +33,7 @@ from genjax_models.data.shards import Shards, shard, write_shards
 from genjax_models.data.solids import Solids
 from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
+from genjax_models.data.wav_folder import WavFolder
 
 SOURCES: dict[str, type] = {
     "digits": Digits,
@@ -49,6 +50,7 @@ SOURCES: dict[str, type] = {
     "arrays": Arrays,
     "files": Files,
     "image_folder": ImageFolder,
+    "wav_folder": WavFolder,
     "shards": Shards,
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "Solids",
     "Speech",
     "Support",
+    "WavFolder",
     "binarize",
     "blocks",
     "check",
