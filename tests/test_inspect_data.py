@@ -10,7 +10,7 @@ from PIL import Image
 
 from genjax_models import inspection
 from genjax_models.cli import main, open_source
-from genjax_models.data import Arrays, Digits, Files, Gaussians, ImageFolder, Shards, write_shards
+from genjax_models.data import Arrays, Digits, Files, Gaussians, ImageFolder, Shards, WavFolder, write_shards
 from genjax_models.errors import ConfigError, DataError, UserError
 from genjax_models.inspection import inspect_data, inspection_text
 
@@ -180,6 +180,8 @@ def test_what_a_name_opens(cli, place):
         "from genjax_models.optimizers import Adam\nCONFIG = Config(VAE(2), ELBO(), Adam(), Digits('none'))\n"
     )
     (place / "data" / "photographs").mkdir(parents=True)
+    (place / "sounds").mkdir()
+    (place / "sounds" / "a.wav").touch()
     write_shards(place / "written", *(x.astype(np.float32) for x in PARTS.values()))
     for name, fields, expected in (
         ("digits", {}, Digits()),
@@ -188,6 +190,7 @@ def test_what_a_name_opens(cli, place):
         ("x.csv", {"header": "false", "label": "0"}, Files("x.csv", header=False, label="0")),
         ("files", {"path": "x.npy"}, Files("x.npy")),
         ("photographs", {"size": "8,9"}, ImageFolder("photographs", size=(8, 9))),
+        ("sounds", {"frame": "7"}, WavFolder("sounds", frame=7)),
         ("written", {}, Shards("written")),
     ):
         assert open_source(name, None, fields) == expected
