@@ -205,7 +205,7 @@ def _by_pandas(path: Path) -> dict[str, np.ndarray]:
     except ImportError:
         raise DataError(
             f"{path}: .parquet files are read by pyarrow or pandas, and neither is installed. Install the extra "
-            "`parquet`: pip install 'genjax_models[parquet]'; or save the table as .csv."
+            "`parquet`: python -m pip install 'genjax_models[parquet]'; or save the table as .csv."
         ) from None
     try:
         table = pandas.read_parquet(path)

@@ -2,7 +2,6 @@
 
 import io
 import re
-import struct
 import wave
 import zipfile
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ def read_wav(content: bytes, name: str, fix: str) -> tuple[np.ndarray, int]:
                 )
             return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
     # Broken headers make it raise errors of several kinds.
-    except (wave.Error, EOFError, RuntimeError, ValueError, struct.error) as error:
+    except (wave.Error, EOFError, RuntimeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{name}: cannot be read as a WAV file ({error!r}). {fix}") from error
