@@ -328,6 +328,30 @@ def parser() -> argparse.ArgumentParser:
     sharding.add_argument("folder", metavar="FOLDER", help="the folder to write, which must not exist")
     sharding.add_argument("--data-dir", metavar="DIR", help=where)
 
+    inspecting = commands.add_parser(
+        "inspect-data",
+        help="what is in a data set, before a run: values, missing ones, duplicates, what binarization does",
+        description="Print the shapes of the splits, the range of the values, shares of zeros and ones, distinct "
+        "values, classes, rows with missing values, constant columns, duplicates across splits, and what binarization "
+        "would do; of images write a picture, as they are, thresholded and drawn. Where the data cannot be trained on "
+        "it says why and exits with 2.",
+        epilog="For example\n"
+        "  genjax-models inspect-data photographs/ --size 32,32 --out photographs.png\n"
+        "  genjax-models inspect-data table.csv --label species --scaling unit\n"
+        "The fields of the data source are given by name.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = (
+        "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv or .parquet file, "
+        "a folder of images or recordings, or one of shards"
+    )
+    inspecting.add_argument("source", metavar="CONFIG_OR_SOURCE", help=what)
+    inspecting.add_argument("--data-dir", metavar="DIR", help=where)
+    inspecting.add_argument("--out", metavar="FILE.png", help="a picture of some images, too (default: none)")
+    inspecting.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
+    inspecting.add_argument("--json", action="store_true", help="print JSON instead of words")
+
     exporting = commands.add_parser(
         "export",
         help="a run's model as files that need nothing of this package",
@@ -465,6 +489,52 @@ def load_source(name: str) -> Any:
         return SOURCES[name]()
     except TypeError as error:
         raise ConfigError(f"{name}: {error}; give a Python file that sets CONFIG with it.") from None
+
+
+def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str] | None = None) -> Any:
+    """A data source by its name, by a configuration that has it, or for a file or folder of data.
+
+    Args:
+        name: one of `SOURCES`, a Python file that sets CONFIG, a run folder, or a file or folder of data, looked for
+            from the working folder and then in the data folder.
+        data_dir: the data folder; None for the environment's or the default one.
+        fields: fields of the source to replace, as text.
+
+    Raises:
+        UserError: nothing of that name, a field that the source does not have or that is missing.
+    """
+    import dataclasses
+
+    from genjax_models.data import SOURCES, Files, ImageFolder, Shards, WavFolder
+    from genjax_models.data.files import SUFFIXES
+    from genjax_models.data.folder import places_of
+    from genjax_models.data.image_folder import SUFFIXES as IMAGES
+    from genjax_models.data.shard_index import INDEX
+    from genjax_models.errors import ConfigError, nearest
+    from genjax_models.overlay import overlay
+    from genjax_models.run_folder import CONFIG
+
+    fields = fields or {}
+    folder = next((place for place in places_of(name, data_dir) if place.is_dir()), None)
+    source: Any
+    if name in SOURCES:
+        required = [f.name for f in dataclasses.fields(SOURCES[name]) if f.default is dataclasses.MISSING]
+        given = {key: fields[key] for key in required if key in fields}
+        source = SOURCES[name](**given) if len(given) == len(required) else load_source(name)
+    elif name.endswith(".py") or (Path(name) / CONFIG).is_file():
+        source = load_source(name)
+    elif folder is not None:
+        suffixes = {path.suffix.lower() for path in folder.rglob("*")}
+        sounds = ".wav" in suffixes and suffixes.isdisjoint(IMAGES)
+        source = Shards(name) if (folder / INDEX).is_file() else WavFolder(name) if sounds else ImageFolder(name)
+    elif Path(name).suffix.lower() in SUFFIXES:
+        source = Files(name)
+    else:
+        raise ConfigError(
+            f"{name}: expected a data source, a config file, a folder, or a file that ends with "
+            f"{', '.join(SUFFIXES)}.{nearest(name, SOURCES)}"
+        )
+    return overlay(source, fields)
 
 
 def load_table(name: str) -> Any:
@@ -967,6 +1037,21 @@ def _shard(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _inspect_data(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
+    from genjax_models.inspection import inspect_data, inspection_text
+
+    out = None if arguments.out is None else Path(arguments.out)
+    source = open_source(arguments.source, arguments.data_dir, overrides)
+    found = inspect_data(source, arguments.data_dir, out, arguments.overwrite)
+    print(json.dumps(found, indent=2) if arguments.json else inspection_text(found))
+    if found["refused"] is not None:
+        _say(f"error: {found['refused']}")
+        return 2
+    if out is not None:
+        _say(f"picture in {out}")
+    return 0
+
+
 def catalogue() -> dict[str, list[dict]]:
     """Every model and objective with its capability, description and citation, and which objectives fit which model."""
     from genjax_models.errors import ModelError
@@ -1043,7 +1128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     overrides: dict[str, str] = {}
     try:
-        if words[:1] in (["train"], ["sweep"]):
+        if words[:1] in (["train"], ["sweep"], ["inspect-data"]):
             own = {word for action in _command_parser(words[0])._actions for word in action.option_strings}
             words, overrides = split_overrides(words, own)
     except UserError as error:
@@ -1059,6 +1144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(arguments, overrides)
         if arguments.command == "sweep":
             return _sweep(arguments, overrides)
+        if arguments.command == "inspect-data":
+            return _inspect_data(arguments, overrides)
         commands = {
             "evaluate": _evaluate,
             "sample": _sample,

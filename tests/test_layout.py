@@ -19,6 +19,7 @@ LAYERS = [
     {"mixture", "papers"},
     {"papers_report"},
     {"canvas_plots", "comparison_plots", "diagnostic_plots", "sound"},
+    {"inspection"},
     {"run_folder"},
     {"callbacks"},
     {"measuring"},

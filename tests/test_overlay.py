@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, annotations, config, field, validate
-from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Shards
+from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Files, ImageFolder, Shards, WavFolder
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import NETWORKS
@@ -181,6 +181,9 @@ def example(cls):
     """An instance of a class of the tables, with what has no default filled in."""
     needed = {
         Arrays: {"path": "x.npy"},
+        Files: {"path": "x.csv"},
+        ImageFolder: {"path": "x"},
+        WavFolder: {"path": "x"},
         Shards: {"path": "x"},
         UCI: {"name": "adult"},
         Sum: {"parts": (Part(ELBO()),)},
@@ -249,6 +252,8 @@ BESIDE = {
     "num_orders": {"order": 1},
     "dequantization": {"binarization": "none", "levels": 5},
     "scales": {"image_shape": (1024, 2048)},
+    "validation": {"test": "test.csv"},
+    "test": {"validation": "validation.csv"},
 }
 # Values where not any number or any two will do.
 FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5, "accumulate": 5}

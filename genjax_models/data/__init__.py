@@ -20,8 +20,10 @@ from genjax_models.data.dataset import (
 )
 from genjax_models.data.digits import Digits
 from genjax_models.data.download import fetch
+from genjax_models.data.files import Files
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
+from genjax_models.data.image_folder import ImageFolder
 from genjax_models.data.mnist import MNIST
 from genjax_models.data.piano_rolls import PianoRolls
 from genjax_models.data.planted import PlantedDigits, plant
@@ -31,6 +33,7 @@ from genjax_models.data.shards import Shards, shard, write_shards
 from genjax_models.data.solids import Solids
 from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
+from genjax_models.data.wav_folder import WavFolder
 
 SOURCES: dict[str, type] = {
     "digits": Digits,
@@ -45,6 +48,9 @@ SOURCES: dict[str, type] = {
     "piano_rolls": PianoRolls,
     "speech": Speech,
     "arrays": Arrays,
+    "files": Files,
+    "image_folder": ImageFolder,
+    "wav_folder": WavFolder,
     "shards": Shards,
 }
 
@@ -60,7 +66,9 @@ __all__ = [
     "Dataset",
     "Dequantization",
     "Digits",
+    "Files",
     "Gaussians",
+    "ImageFolder",
     "Labels",
     "PianoRolls",
     "PlantedDigits",
@@ -69,6 +77,7 @@ __all__ = [
     "Solids",
     "Speech",
     "Support",
+    "WavFolder",
     "binarize",
     "blocks",
     "check",

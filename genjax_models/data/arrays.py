@@ -1,7 +1,11 @@
 """A user's own arrays, from a `.npy` or `.npz` file."""
 
-from collections.abc import Callable
+import math
+import os
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -13,6 +17,7 @@ from genjax_models.data.dataset import (
     Dataset,
     Dequantization,
     Labels,
+    Parts,
     check,
     check_noise,
     from_intensities,
@@ -23,6 +28,8 @@ from genjax_models.data.folder import missing, places_of
 from genjax_models.errors import DataError
 
 SPLITS = ("train", "validation", "test")
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+MOST_DEFLATED = 1032  # bytes that one of deflate can stand for
 
 
 def _choose(keys: list[str], path: Path) -> dict[str, str]:
@@ -50,6 +57,55 @@ def _choose_labels(keys: list[str], path: Path) -> dict[str, str]:
     return found
 
 
+def require_room(size: int, name: str) -> None:
+    """Raise DataError where so many bytes are more than the machine's memory, before they are taken."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such numbers on this system
+        return
+    if size > memory:
+        raise DataError(
+            f"{name}: takes {size / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f} GiB of memory; write "
+            "it as shards (data.write_shards), which are read from disk as they are needed."
+        )
+
+
+def _check_header(stream: IO[bytes], size: int, name: str) -> None:
+    """Raise DataError where an array's header claims more than there is: numpy takes the memory before it reads."""
+    version = np.lib.format.read_magic(stream)
+    if version not in HEADERS:
+        raise DataError(f"{name}: has version {version} of the format, expected 1 or 2; save it by numpy.save.")
+    shape, _, dtype = HEADERS[version](stream)
+    claimed, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if not dtype.hasobject and claimed > there:  # objects are refused by numpy, with words for it below
+        raise DataError(
+            f"{name}: cannot be read (its header says {dtype} {shape}, {claimed} bytes, and {there} are there); "
+            "expected a whole .npy or .npz file."
+        )
+    require_room(claimed, name)
+
+
+def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None:
+    """Raise DataError where a chosen array of a `.npz` file claims to be larger than its bytes can be."""
+    with zipfile.ZipFile(file) as archive:
+        members = set(archive.namelist())
+        for key in keys.values():
+            info = archive.getinfo(key if key in members else f"{key}.npy")
+            name = f"{path}, {key}"
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(f"{name}: is compressed as numpy does not; save it by numpy.savez_compressed.")
+            if info.file_size > MOST_DEFLATED * (info.compress_size + 1):
+                raise DataError(
+                    f"{name}: cannot be read ({info.compress_size} bytes that claim to be {info.file_size}); expected "
+                    "a whole .npy or .npz file."
+                )
+            with archive.open(info) as stream:
+                if stream.read(6) != b"\x93NUMPY":
+                    continue  # no array, which is said below
+                stream.seek(0)
+                _check_header(stream, info.file_size, name)
+
+
 def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choose) -> dict[str, np.ndarray]:
     """The arrays "train", "validation" and "test" of a file, or its only one under "all".
 
@@ -75,10 +131,15 @@ def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choo
                     "numpy.save or numpy.savez."
                 )
             file.seek(0)
+            if start == b"\x93NUMPY":
+                _check_header(file, os.fstat(file.fileno()).st_size, str(path))
+                file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"all": loaded}
-            arrays = {name: loaded[key] for name, key in choose(loaded.files, path).items()}
+            keys = choose(loaded.files, path)
+            _check_archive(file, keys, path)
+            arrays = {name: loaded[key] for name, key in keys.items()}
         if not all(isinstance(x, np.ndarray) for x in arrays.values()):
             raise DataError(f"{path}: is a zip archive of other files; expected arrays. Save them by numpy.savez.")
         return arrays
@@ -94,17 +155,153 @@ def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choo
         raise DataError(f"{path}: cannot be read ({error}); expected a whole .npy or .npz file.") from error
 
 
-def _numbers(x: np.ndarray, name: str, scale: bool) -> np.ndarray:
-    """`x` as finite float32; bytes divided by 255 if `scale`."""
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{name}: got dtype {x.dtype}, expected real numbers or bool. Convert it before saving.")
-    # Too large for float32 becomes infinite, which is reported next.
-    with np.errstate(over="ignore"):
-        out = x.astype(np.float32)
-    require_finite(out, name)
-    if scale and x.dtype == np.uint8:
-        out /= 255
+def flattened(
+    arrays: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None
+) -> tuple[dict[str, np.ndarray], tuple[int, ...] | None]:
+    """Examples as rows [N, D], and the shape of their images; bytes over 255, if any array has one above 1.
+
+    Args:
+        arrays: of each split, or one under "all": [N, D], [N, H, W] or [N, H, W, C].
+        source: what they are of, for messages.
+        image_shape: of rows that are flattened images.
+
+    Raises:
+        DataError: what are no numbers, an array of another rank or without values, examples of different shapes.
+    """
+    scale = any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
+    rows, shapes = {}, {}
+    for key, x in arrays.items():
+        name = source if key == "all" else f"{source}, {key}"
+        if x.ndim not in (2, 3, 4):
+            raise DataError(
+                f"{name}: got shape {x.shape}, expected [N, D], [N, H, W] or [N, H, W, C]. Reshape it, and save it "
+                "again."
+            )
+        if 0 in x.shape:
+            raise DataError(f"{name}: is empty, shape {x.shape}; expected at least one row and one value in it.")
+        if x.dtype.kind not in "biuf":
+            raise DataError(f"{name}: got dtype {x.dtype}, expected real numbers or bool. Convert it before saving.")
+        shapes[key] = x.shape[1:]
+        if scale and x.dtype == np.uint8:
+            x = x.astype(np.float32) / 255
+        rows[key] = x.reshape(len(x), -1)
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise DataError(
+            f"{source}: the splits have examples of different shapes, {found}; "
+            "expected the same in all. Save them alike."
+        )
+    shape = next(iter(shapes.values()))
+    if image_shape is not None and len(shape) > 1 and image_shape != shape:
+        raise DataError(
+            f"{source}: holds images of shape {shape}, but image_shape is {image_shape}. Leave image_shape out: "
+            "it is for flat rows."
+        )
+    return rows, image_shape or (shape if len(shape) > 1 else None)
+
+
+def finite(
+    rows: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """The rows as float32; DataError where a value is not finite, with its place in the image if there are images."""
+    out = {}
+    for key, x in rows.items():
+        # Too large for float32 becomes infinite, which is reported next.
+        with np.errstate(over="ignore"):
+            out[key] = x.astype(np.float32, copy=False)
+        fits = image_shape is not None and math.prod(image_shape) == x.shape[1]
+        examples = out[key].reshape(len(x), *image_shape) if fits and image_shape else out[key]
+        require_finite(examples, source if key == "all" else f"{source}, {key}")
     return out
+
+
+def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
+    """The three splits that there are, or those of the rows under "all" by fractions and a fixed permutation."""
+    if "all" not in rows:
+        return rows["train"], rows["validation"], rows["test"]
+    x = rows["all"]
+    try:
+        return split(x, *(max(1, round(len(x) * fraction)) for fraction in (validation, test)))
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
+
+
+def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, noise: Any) -> Dataset:
+    """A checked data set whose support follows the values, after the binarization or dequantization of `noise`.
+
+    Args:
+        parts: the splits, float32 [N, D].
+        image_shape: of the rows, or None.
+        source: what they are of, for messages.
+        noise: a configuration with `binarization`, `levels` and `dequantization`.
+
+    Raises:
+        DataError: noise that the values do not allow; see `check`.
+    """
+    low, high = min(x.min() for x in parts), max(x.max() for x in parts)
+    unit = low >= 0 and high <= 1
+    binary = unit and all(bool(((x == 0) | (x == 1)).all()) for x in parts)
+    if not unit and noise.binarization != "none":
+        count = sum(int(((x < 0) | (x > 1)).sum()) for x in parts)
+        raise DataError(
+            f"{source}: {count} of {sum(x.size for x in parts)} values are outside [0, 1] (minimum {low:g}, "
+            f"maximum {high:g}), and binarization {noise.binarization!r} takes intensities in [0, 1]. Scale "
+            "the values before saving, or set binarization to 'none' for real data."
+        )
+    if noise.dequantization is not None and not unit:
+        raise DataError(
+            f"{source}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
+            "[0, 1]. Scale the values before saving, or leave dequantization None."
+        )
+    if noise.binarization != "none" or noise.dequantization is not None or (unit and not binary):
+        return from_intensities(*parts, noise.binarization, image_shape, source, noise.levels, noise.dequantization)
+    if binary:
+        train, validation, test = (x.astype(np.uint8) for x in parts)
+        return check(Dataset(train, validation, test, "binary", image_shape), source)
+    return check(Dataset(*parts, "real", image_shape), source)
+
+
+def check_fractions(validation: float, test: float) -> list[str]:
+    """What is wrong between the fractions, for a configuration's `check`."""
+    total = validation + test
+    wrong = f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1."
+    return [wrong] if total >= 1 else []
+
+
+def check_image_shape(shape: tuple[int, ...] | None) -> list[str]:
+    """What is wrong with the shape of rows that are images, for a configuration's `check`."""
+    wrong = f"image_shape: got {shape}, expected (height, width) or (height, width, channels)."
+    return [] if shape is None or len(shape) in (2, 3) else [wrong]
+
+
+def find_own(path: str, data_dir: str | None, name: str = "path") -> Path:
+    """A user's own file, from the working folder or else the data folder; MissingData, naming the field, if it is
+    nowhere."""
+    candidates = places_of(path, data_dir)
+    for place in candidates:
+        if place.is_file():
+            return place
+    raise missing([path], [place.parent for place in candidates], f"Check the field `{name}`.")
+
+
+def labels_of(path: Path) -> Labels | None:
+    """The labels beside the three splits of a `.npz` file; None where it has none.
+
+    Raises:
+        DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
+    """
+    found = read(path, _choose_labels)
+    if set(found) != set(SPLITS):
+        return None
+    examples = read(path)
+    for name, labels in found.items():
+        number = len(examples[name])
+        if labels.shape != (number,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise DataError(
+                f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
+                f"from 0 up of shape ({number},), one for each example."
+            )
+    return Labels(*(found[name].astype(np.int64) for name in SPLITS))
 
 
 @config
@@ -137,20 +334,11 @@ class Arrays(DataConfig):
 
     def check(self) -> list[str]:
         """What is wrong between the fields."""
-        found = check_noise(self.binarization, self.dequantization, self.levels)
-        total = self.validation_fraction + self.test_fraction
-        if total >= 1:
-            found.append(f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1.")
-        if self.image_shape is not None and len(self.image_shape) not in (2, 3):
-            found.append(f"image_shape: got {self.image_shape}, expected (height, width) or (height, width, channels).")
-        return found
-
-    def _find(self, data_dir: str | None) -> Path:
-        candidates = places_of(self.path, data_dir)
-        for path in candidates:
-            if path.is_file():
-                return path
-        raise missing([self.path], [path.parent for path in candidates], "Check the field `path`.")
+        return [
+            *check_noise(self.binarization, self.dequantization, self.levels),
+            *check_fractions(self.validation_fraction, self.test_fraction),
+            *check_image_shape(self.image_shape),
+        ]
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The labels that a `.npz` file has beside its three splits; None where it has none.
@@ -159,19 +347,17 @@ class Arrays(DataConfig):
             DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
         """
         validate(self)
-        path = self._find(data_dir)
-        found = read(path, _choose_labels)
-        if set(found) != set(SPLITS):
-            return None
-        examples = read(path)
-        for name, labels in found.items():
-            number = len(examples[name])
-            if labels.shape != (number,) or labels.dtype.kind not in "iu" or labels.min() < 0:
-                raise DataError(
-                    f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
-                    f"from 0 up of shape ({number},), one for each example."
-                )
-        return Labels(*(found[name].astype(np.int64) for name in SPLITS))
+        return labels_of(find_own(self.path, data_dir))
+
+    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """The rows [N, D] as the file has them, by split or under "all": NaN where one is missing.
+
+        Raises:
+            DataError: as `load`, but for values that are not finite.
+        """
+        validate(self)
+        path = find_own(self.path, data_dir)
+        return flattened(read(path), str(path), self.image_shape)[0]
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits; images are flattened to rows, and `image_shape` tells their shape.
@@ -181,63 +367,7 @@ class Arrays(DataConfig):
                 not finite; binarization of values outside [0, 1].
         """
         validate(self)
-        path = self._find(data_dir)
-        arrays = read(path)
-        scale = any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
-        shapes = {}
-        for key, x in arrays.items():
-            name = str(path) if key == "all" else f"{path}, {key}"
-            if x.ndim not in (2, 3, 4):
-                raise DataError(
-                    f"{name}: got shape {x.shape}, expected [N, D], [N, H, W] or [N, H, W, C]. Reshape it, and save it "
-                    "again."
-                )
-            if 0 in x.shape:
-                raise DataError(f"{name}: is empty, shape {x.shape}; expected at least one row and one value in it.")
-            arrays[key] = _numbers(x, name, scale).reshape(len(x), -1)
-            shapes[key] = x.shape[1:]
-        if len(set(shapes.values())) > 1:
-            found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-            raise DataError(
-                f"{path}: the splits have examples of different shapes, {found}; "
-                "expected the same in all. Save them alike."
-            )
-        shape = next(iter(shapes.values()))
-        if self.image_shape is not None and len(shape) > 1 and self.image_shape != shape:
-            raise DataError(
-                f"{path}: holds images of shape {shape}, but image_shape is {self.image_shape}. Leave image_shape out: "
-                "it is for flat rows."
-            )
-        image_shape = self.image_shape or (shape if len(shape) > 1 else None)
-        values = arrays.values()
-        low, high = min(x.min() for x in values), max(x.max() for x in values)
-        unit = low >= 0 and high <= 1
-        binary = unit and all(bool(((x == 0) | (x == 1)).all()) for x in values)
-        if not unit and self.binarization != "none":
-            count = sum(int(((x < 0) | (x > 1)).sum()) for x in values)
-            raise DataError(
-                f"{path}: {count} of {sum(x.size for x in values)} values are outside [0, 1] (minimum {low:g}, "
-                f"maximum {high:g}), and binarization {self.binarization!r} takes intensities in [0, 1]. Scale "
-                "the values before saving, or set binarization to 'none' for real data."
-            )
-        if "all" in arrays:
-            x = arrays["all"]
-            sizes = [max(1, round(len(x) * f)) for f in (self.validation_fraction, self.test_fraction)]
-            try:
-                train, validation, test = split(x, *sizes)
-            except DataError as error:
-                raise DataError(f"{path}: {error}") from error
-        else:
-            train, validation, test = (arrays[name] for name in SPLITS)
-        if self.dequantization is not None and not unit:
-            raise DataError(
-                f"{path}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
-                "[0, 1]. Scale the values before saving, or leave dequantization None."
-            )
-        if self.binarization != "none" or self.dequantization is not None or (unit and not binary):
-            noise = self.binarization, image_shape, str(path), self.levels, self.dequantization
-            return from_intensities(train, validation, test, *noise)
-        if binary:
-            train, validation, test = (x.astype(np.uint8) for x in (train, validation, test))
-            return check(Dataset(train, validation, test, "binary", image_shape), str(path))
-        return check(Dataset(train, validation, test, "real", image_shape), str(path))
+        path = find_own(self.path, data_dir)
+        rows, image_shape = flattened(read(path), str(path), self.image_shape)
+        parts = parted(finite(rows, str(path), image_shape), str(path), self.validation_fraction, self.test_fraction)
+        return as_dataset(parts, image_shape, str(path), self)

@@ -4,6 +4,7 @@ import io
 import re
 import wave
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,47 @@ FIX = (
 )
 
 
+def read_wav(content: bytes, name: str, fix: str) -> tuple[np.ndarray, int]:
+    """The samples, int16 [n], of a WAV file, and how many there are in a second.
+
+    Raises:
+        DataError: no mono WAV file of 16 bits.
+    """
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            if (file.getsampwidth(), file.getnchannels()) != (2, 1):
+                raise DataError(
+                    f"{name}: got {file.getnchannels()} channels of {8 * file.getsampwidth()} bits, expected one of "
+                    f"16. {fix}"
+                )
+            return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
+    # Broken headers make it raise errors of several kinds.
+    except (wave.Error, EOFError, RuntimeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name}: cannot be read as a WAV file ({error!r}). {fix}") from error
+
+
+def framed(parts: Sequence[Sequence[np.ndarray]], frame: int, scale: float, source: str) -> Dataset:
+    """Samples of 16 bits as real sequences, (k + u) / scale with one draw of u uniform on [0, 1), with masks.
+
+    Args:
+        parts: the sequences of training, validation and test, int16 [T_i, frame], at least one in each.
+        frame: samples a step.
+        scale: levels that are 1 in x.
+        source: what they are of, for messages.
+    """
+    steps = max(len(x) for sequences in parts for x in sequences)
+    splits = []
+    for sequences, seed in zip(parts, DEQUANTIZATION_SEEDS, strict=True):
+        levels, mask = pad(sequences, steps)
+        noise = np.random.RandomState(seed).random_sample(levels.shape)
+        there = np.repeat(mask, frame, axis=1)
+        splits.append((((levels + noise) / scale * there).astype(np.float32), mask))
+    (train, validation, test), masks = zip(*splits, strict=True)
+    return check(Dataset(train, validation, test, "real", (steps, frame), None, None, *masks), source)
+
+
 def read(path: Path) -> dict[tuple[int, str, int], np.ndarray]:
     """The samples, int16 [n], of every file by (digit, speaker, take), in that order.
 
@@ -34,15 +76,9 @@ def read(path: Path) -> dict[tuple[int, str, int], np.ndarray]:
             for name in archive.namelist():
                 if (matched := NAME.fullmatch(name)) is None:
                     continue
-                with wave.open(io.BytesIO(archive.read(name))) as file:
-                    if (file.getsampwidth(), file.getnchannels()) != (2, 1):
-                        raise DataError(
-                            f"{path}, {name}: got {file.getnchannels()} channels of {8 * file.getsampwidth()} bits, "
-                            f"expected one of 16. {FIX}"
-                        )
-                    samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+                samples, _ = read_wav(archive.read(name), f"{path}, {name}", FIX)
                 found[int(matched[1]), matched[2], int(matched[3])] = samples
-    except (zipfile.BadZipFile, wave.Error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read as a zip file of WAV files ({error!r}). {FIX}") from error
     if not found:
         raise DataError(f"{path}: holds no file named DIGIT_SPEAKER_TAKE.wav. {FIX}")
@@ -82,18 +118,13 @@ class Speech(DataConfig):
                     f"{self.frame}; give a shorter frame."
                 )
         frames = {name: s[: len(s) // self.frame * self.frame].reshape(-1, self.frame) for name, s in found.items()}
-        steps = max(map(len, frames.values()))
         held = {*TEST, *VALIDATION}
-        splits = []
-        for takes, seed in zip((None, VALIDATION, TEST), DEQUANTIZATION_SEEDS, strict=True):
+        parts = []
+        for takes in (None, VALIDATION, TEST):
             rows = [v for (_, _, take), v in frames.items() if (take not in held if takes is None else take in takes)]
             if not rows:
                 raise DataError(
                     f"{path}: has no takes for one of the splits; expected 0 to 4, 5 to 9 and others. {FIX}"
                 )
-            levels, mask = pad(rows, steps)
-            noise = np.random.RandomState(seed).random_sample(levels.shape)
-            there = np.repeat(mask, self.frame, axis=1)
-            splits.append((((levels + noise) / self.scale * there).astype(np.float32), mask))
-        (train, validation, test), masks = zip(*splits, strict=True)
-        return check(Dataset(train, validation, test, "real", (steps, self.frame), None, None, *masks), str(path))
+            parts.append(rows)
+        return framed(parts, self.frame, self.scale, str(path))

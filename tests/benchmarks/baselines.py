@@ -66,7 +66,12 @@ def baselines(data: Dataset, components: int = COMPONENTS, restarts: int = RESTA
 def main() -> None:
     """Print the baselines of a data source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="?", default="digits", choices=sorted(set(SOURCES) - {"arrays", "shards"}))
+    parser.add_argument(
+        "source",
+        nargs="?",
+        default="digits",
+        choices=sorted(set(SOURCES) - {"arrays", "files", "image_folder", "wav_folder", "shards"}),
+    )
     parser.add_argument("--name", choices=("adult", "mushrooms", "dna"), help="which data set of the source uci")
     parser.add_argument("--binarization", choices=("threshold", "fixed", "dynamic"), help="default: the source's own")
     parser.add_argument("--data-dir", metavar="DIR")

@@ -30,7 +30,8 @@ def same_rows(a, b):
 
 def test_sources_are_described():
     names = (
-        "digits mnist binarized_mnist uci bars gaussians solids coil20 planted_digits piano_rolls speech arrays shards"
+        "digits mnist binarized_mnist uci bars gaussians solids coil20 planted_digits piano_rolls speech arrays files "
+        "image_folder wav_folder shards"
     )
     assert list(SOURCES) == names.split()
     assert all(source.__doc__.splitlines()[0].strip() for source in SOURCES.values())

@@ -116,7 +116,7 @@ def test_speech_is_framed_scaled_and_split_by_takes(tmp_path):
         ({"1_a_0.wav": wav([1, 2, 3, 4], channels=2)}, "1_a_0.wav: got 2 channels of 16 bits"),
         ({"1_a_0.wav": wav([1, 2])}, "1_a_0.wav has 2 samples, fewer than a frame of 3"),
         ({"1_a_0.wav": wav([1, 2, 3]), "1_a_7.wav": wav([1, 2, 3])}, "no takes for one of the splits"),
-        ({"1_a_0.wav": b"RIFF"}, "cannot be read as a zip file of WAV files"),
+        ({"1_a_0.wav": b"RIFF"}, "1_a_0.wav: cannot be read as a WAV file"),
     ],
 )
 def test_what_is_no_speech(tmp_path, files, message):

@@ -1,0 +1,396 @@
+"""A user's own tables, from `.npy`, `.npz`, `.csv` and `.parquet` files."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from genjax_models.config import DataConfig, config, field, validate
+from genjax_models.data.arrays import (
+    SPLITS,
+    as_dataset,
+    check_fractions,
+    check_image_shape,
+    find_own,
+    finite,
+    flattened,
+    labels_of,
+    parted,
+    read,
+    require_room,
+)
+from genjax_models.data.dataset import (
+    BINARIZATION_HELP,
+    DEQUANTIZATION_HELP,
+    Binarization,
+    Dataset,
+    Dequantization,
+    Labels,
+    check_noise,
+)
+from genjax_models.errors import DataError, nearest
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+Delimiter = Literal["comma", "semicolon", "tab"]
+CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+BYTES_A_CELL = 8  # of float64
+
+
+class Table(NamedTuple):
+    """What is read of a file: its arrays by split or under "all", and the label of each row, where there are any."""
+
+    arrays: dict[str, np.ndarray]
+    labels: np.ndarray | None = None
+
+
+def _number(cell: str) -> float | None:
+    """The number of a cell, NaN of an empty one, None where it has other text."""
+    text = cell.strip()
+    if not text:
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line of a `.csv` file that is not empty, and its cells."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected a .csv file in UTF-8.") from error
+
+
+def _column(names: list[str] | None, width: int, wanted: str, path: Path) -> int:
+    """The place of a column that is given by its name, or by its number from 0."""
+    if names is not None and wanted in names:
+        return names.index(wanted)
+    if names is None and wanted.isdecimal() and int(wanted) < width:
+        return int(wanted)
+    if names is None:
+        raise DataError(f"{path}: label: got {wanted!r}, expected a column by its number, from 0 to {width - 1}.")
+    raise DataError(f"{path}: label: has no column {wanted!r}.{nearest(wanted, names)}")
+
+
+def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "comma", label: str | None = None) -> Table:
+    """The numbers of a `.csv` file, float64 [N, D], with NaN for empty cells, and its column of labels as text.
+
+    Args:
+        path: the file, in UTF-8.
+        header: whether its first line names the columns; None: if any cell of it is no number.
+        delimiter: between the cells.
+        label: the column with the labels, by name, or by number from 0 where no header names it.
+
+    Raises:
+        DataError: a file that cannot be read or is empty, a row of another length, a cell that is no number (with its
+            row and column), no such column.
+    """
+    lines = _lines(path, CHARACTERS[delimiter])
+    first = next(lines, None)
+    if first is None:
+        raise DataError(f"{path}: is empty; expected rows of numbers.")
+    width = len(first[1])
+    if header is None:
+        others = (cell for i, cell in enumerate(first[1]) if str(i) != label)
+        header = any(_number(cell) is None for cell in others)
+    names = [cell.strip() for cell in first[1]] if header else None
+    at = None if label is None else _column(names, width, label, path)
+    if at is not None and width == 1:
+        raise DataError(f"{path}: has the labels {label!r} and no other column; expected columns of numbers.")
+    numbers: list[np.ndarray] = []
+    labels: list[str] = []
+    rows = lines if header else _with_first(first, lines)
+    for row, (line, cells) in enumerate(rows):
+        place = f"{path}: row {row} (line {line})"
+        if len(cells) != width:
+            raise DataError(f"{place}: has {len(cells)} cells, expected {width} as in the first line.")
+        if at is not None:
+            if not (text := cells.pop(at).strip()):
+                raise DataError(f"{place}: has no label in column {label!r}; fill it in, or remove the row.")
+            labels.append(text)
+        try:
+            numbers.append(np.array(cells, np.float64))  # several times as fast as cell by cell
+        except ValueError:
+            numbers.append(np.array([_require_number(c, i, place, at, names) for i, c in enumerate(cells)]))
+        if row % 4096 == 0:
+            require_room(BYTES_A_CELL * len(numbers) * width, str(path))
+    if not numbers:
+        raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
+    return Table({"all": np.stack(numbers)}, None if at is None else np.array(labels))
+
+
+def _with_first(
+    first: tuple[int, list[str]], lines: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
+    yield first
+    yield from lines
+
+
+def _require_number(cell: str, i: int, place: str, at: int | None, names: list[str] | None) -> float:
+    number = _number(cell)
+    if number is None:
+        column = i if at is None or i < at else i + 1
+        name = f"{column}" if names is None else f"{column} ({names[column]!r})"
+        raise DataError(
+            f"{place}, column {name}: got {cell[:60]!r}, expected a number; encode it as numbers, remove the column, "
+            "name it as `label` if it has the classes, or give the `delimiter` if this is more than one cell."
+        )
+    return number
+
+
+def read_parquet(path: Path, label: str | None = None) -> Table:
+    """The numbers of a `.parquet` file, float64 [N, D], with NaN for what is missing, and its column of labels.
+
+    Args:
+        path: the file.
+        label: the name of the column with the labels.
+
+    Raises:
+        DataError: neither pyarrow nor pandas installed, a file that cannot be read or has no rows, a column that holds
+            no numbers, no such column.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        columns = _by_pandas(path)
+    else:
+        try:
+            with parquet.ParquetFile(path, memory_map=False) as file:
+                require_room(BYTES_A_CELL * file.metadata.num_rows * file.metadata.num_columns, str(path))
+                table = file.read()
+            if len(set(table.column_names)) < table.num_columns:
+                raise DataError(f"{path}: has several columns of one name; expected distinct names.")
+            columns = {name: table.column(i).to_numpy() for i, name in enumerate(table.column_names)}
+        except DataError:
+            raise
+        # Broken files make pyarrow raise errors of many kinds.
+        except Exception as error:
+            raise DataError(f"{path}: cannot be read ({error}); expected a whole .parquet file.") from error
+    names = list(columns)
+    if not names or not len(columns[names[0]]):
+        raise DataError(f"{path}: has no rows or no columns; expected columns of numbers.")
+    at = None if label is None else _column(names, len(names), label, path)
+    labels = None if at is None else columns.pop(names[at])
+    if labels is not None:
+        if missing := [i for i, value in enumerate(labels.tolist()) if value is None or value != value]:
+            raise DataError(
+                f"{path}: row {missing[0]}: has no label in column {label!r}; fill it in, or remove the row."
+            )
+        labels = labels.astype(str)
+    if not columns:
+        raise DataError(f"{path}: has the labels {label!r} and no other column; expected columns of numbers.")
+    for name, values in columns.items():
+        if values.dtype.kind in "biuf":
+            continue
+        for row, value in enumerate(values):
+            if value is not None and not isinstance(value, (bool, int, float)):  # a time too is no number
+                raise DataError(
+                    f"{path}: row {row}, column {name!r}: got {str(value)[:60]!r}, expected a number; encode it as "
+                    "numbers, remove the column, or name it as `label` if it has the classes."
+                )
+    return Table({"all": np.column_stack([x.astype(np.float64) for x in columns.values()])}, labels)
+
+
+def _by_pandas(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import pandas
+    except ImportError:
+        raise DataError(
+            f"{path}: .parquet files are read by pyarrow or pandas, and neither is installed. Install the extra "
+            "`parquet`: python -m pip install 'genjax_models[parquet]'; or save the table as .csv."
+        ) from None
+    try:
+        table = pandas.read_parquet(path)
+        return {str(name): table[name].to_numpy() for name in table.columns}
+    # Broken files, and a pandas without an engine for them, raise errors of many kinds.
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected a whole .parquet file.") from error
+
+
+def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels [N] of each split, as text, as integers from 0 up: those that they are, or their place in sorted order."""
+    names = sorted(set().union(*(set(x.tolist()) for x in labels.values())))
+    if all(name.isdecimal() for name in names):
+        return {key: x.astype(np.int64) for key, x in labels.items()}
+    places = {name: i for i, name in enumerate(names)}
+    return {key: np.array([places[name] for name in x.tolist()], np.int64) for key, x in labels.items()}
+
+
+def to_unit(rows: Mapping[str, np.ndarray], train: np.ndarray, by_column: bool) -> dict[str, np.ndarray]:
+    """Values between 0 and 1 by the range of `train`; what is beyond it becomes 0 or 1, a constant column 0.
+
+    Args:
+        rows: arrays [N, D].
+        train: the training split [N, D].
+        by_column: each column by its own range; else all by one.
+    """
+    axis = 0 if by_column else None
+    low = train.min(axis=axis, keepdims=True).astype(np.float64)
+    width = train.max(axis=axis, keepdims=True) - low
+    divisor = np.where(width > 0, width, 1)
+    return {key: np.where(width > 0, np.clip((x - low) / divisor, 0, 1), 0) for key, x in rows.items()}
+
+
+@config
+class Files(DataConfig):
+    """Your own tables from `.npy`, `.npz`, `.csv` or `.parquet` files: rows [N, D], of arrays also images.
+
+    One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and `test`
+    is used as it is split, and so are three files. Every column of a table is a number, but for the one named as
+    `label`, which `labels` gives: integers from 0 up as they are, other classes in sorted order. Empty cells are
+    missing values, which no model is trained on. If any uint8 array has a value above 1, all uint8 arrays are divided
+    by 255. Under "unit" each column becomes (x - min) / (max - min) by the range that it has in the training split,
+    all columns of images by one range; what lies beyond in other splits becomes 0 or 1, and columns that are constant
+    in the training split 0. Data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real
+    numbers, which cannot be binarized. `genjax-models inspect-data FILE` says what is in a file.
+    """
+
+    path: str = field(
+        nonempty=True,
+        help="the file, or that of the training split; looked for from the working folder, then in the data folder",
+    )
+    validation: str | None = field(default=None, nonempty=True, help="the file of the validation split")
+    test: str | None = field(default=None, nonempty=True, help="the file of the test split")
+    array: str | None = field(
+        default=None, nonempty=True, help="the array of a .npz file; None: its train, valid and test, or its only one"
+    )
+    header: bool | None = field(
+        default=None, help="whether the first line of a .csv file names its columns; None: if a cell of it is no number"
+    )
+    delimiter: Delimiter = field(default="comma", help="what stands between the cells of a .csv file")
+    label: str | None = field(
+        default=None,
+        nonempty=True,
+        help="the column with the classes, by name, or by its number from 0 where no header names it",
+    )
+    scaling: Literal["none", "unit"] = field(
+        default="none", help="unit: to [0, 1] by the range of the training split; none: the values as they are"
+    )
+    binarization: Binarization = field(default="none", help=BINARIZATION_HELP)
+    levels: int | None = field(
+        default=None, ge=2, help="grey levels L of values k / (L - 1), 256 for bytes; None where there are none"
+    )
+    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
+    validation_fraction: float = field(
+        default=0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where one file is split"
+    )
+    test_fraction: float = field(
+        default=0.1, static=True, gt=0, lt=1, help="share of the rows for test, where one file is split"
+    )
+    image_shape: tuple[int, ...] | None = field(
+        default=None, ge=1, nonempty=True, help="height, width and channels of rows that are flattened images"
+    )
+
+    def check(self) -> list[str]:
+        """What is wrong between the fields."""
+        found = [
+            *check_noise(self.binarization, self.dequantization, self.levels),
+            *check_fractions(self.validation_fraction, self.test_fraction),
+            *check_image_shape(self.image_shape),
+        ]
+        if (self.validation is None) != (self.test is None):
+            found.append("validation and test: got one of the two files, expected both, or neither to split `path`.")
+        return found
+
+    def _choose(self, keys: list[str], path: Path) -> dict[str, str]:
+        assert self.array is not None
+        if self.array not in keys:
+            raise DataError(f"{path}: array: has no {self.array!r}.{nearest(self.array, keys)}")
+        return {"all": self.array}
+
+    def _read(self, path: Path) -> Table:
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise DataError(f"{path}: expected a file whose name ends with {', '.join(SUFFIXES)}; save it as one.")
+        if self.array is not None and suffix != ".npz":
+            raise DataError(f"{path}: array: got {self.array!r}, but only .npz files have several arrays.")
+        if self.label is not None and suffix in (".npy", ".npz"):
+            raise DataError(
+                f"{path}: label: got {self.label!r}, but its columns have no names; a .npz file has labels as "
+                "train_labels, valid_labels and test_labels."
+            )
+        if suffix == ".csv":
+            return read_csv(path, self.header, self.delimiter, self.label)
+        if suffix == ".parquet":
+            return read_parquet(path, self.label)
+        return Table(read(path) if self.array is None else read(path, self._choose))
+
+    def _tables(self, data_dir: str | None) -> tuple[str, Table | dict[str, Table]]:
+        """What the messages call the data, and the one table, or those of the three files."""
+        validate(self)
+        path = find_own(self.path, data_dir)
+        if self.validation is None or self.test is None:
+            return str(path), self._read(path)
+        paths = dict(zip(SPLITS, (path, find_own(self.validation, data_dir, "validation")), strict=False))
+        paths["test"] = find_own(self.test, data_dir, "test")
+        tables = {name: self._read(p) for name, p in paths.items()}
+        for name, table in tables.items():
+            if "all" not in table.arrays:
+                raise DataError(
+                    f"{paths[name]}: has splits of its own, but files are given for each split; choose one by `array`, "
+                    "or give this file alone."
+                )
+        return str(path), tables
+
+    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+        source, tables = self._tables(data_dir)
+        arrays = tables.arrays if isinstance(tables, Table) else {k: t.arrays["all"] for k, t in tables.items()}
+        return source, *flattened(arrays, source, self.image_shape)
+
+    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """The rows [N, D] as the files have them, by split or under "all": before scaling, NaN where one is missing.
+
+        Raises:
+            DataError: as `load`, but for values that are not finite.
+        """
+        return self._rows(data_dir)[1]
+
+    def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
+        """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""
+        if self.scaling == "none":
+            return None
+        source, rows, image_shape = self._rows(data_dir)
+        train, validation, test = parted(rows, source, self.validation_fraction, self.test_fraction)
+        axis = 0 if image_shape is None else None
+        low, high = train.min(axis=axis), train.max(axis=axis)
+        held = {"validation": validation, "test": test}
+        return {name: int(((x < low) | (x > high)).sum()) for name, x in held.items()}
+
+    def load(self, data_dir: str | None = None) -> Dataset:
+        """The three splits; images are flattened to rows, and `image_shape` tells their shape.
+
+        Raises:
+            DataError: a file is missing, broken or pickled; a cell that is no number; keys, dtypes or shapes that do
+                not fit; values that are missing or not finite; binarization of values outside [0, 1].
+        """
+        source, rows, image_shape = self._rows(data_dir)
+        fractions = self.validation_fraction, self.test_fraction
+        single = finite(rows, source, image_shape)
+        if self.scaling == "unit":
+            train = parted(rows, source, *fractions)[0]
+            single = finite(to_unit(rows, train, image_shape is None), source)
+        return as_dataset(parted(single, source, *fractions), image_shape, source, self)
+
+    def labels(self, data_dir: str | None = None) -> Labels | None:
+        """The column `label`, or the labels that a `.npz` file has beside its three splits; None where there are none.
+
+        Raises:
+            DataError: as `load`; labels that are missing, or of some splits alone.
+        """
+        validate(self)
+        path = find_own(self.path, data_dir)
+        if self.label is None:
+            alone = self.validation is None and self.array is None
+            return labels_of(path) if alone and path.suffix.lower() == ".npz" else None
+        source, tables = self._tables(data_dir)
+        single = {"all": tables} if isinstance(tables, Table) else tables
+        classes = classes_of({key: table.labels for key, table in single.items() if table.labels is not None})
+        return Labels(*parted(classes, source, self.validation_fraction, self.test_fraction))

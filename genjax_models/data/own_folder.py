@@ -1,0 +1,103 @@
+"""A user's own folder of files, with sub-folders as splits and classes."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax_models.data.folder import missing, places_of
+from genjax_models.errors import DataError
+
+NAMES = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
+
+
+class Found(NamedTuple):
+    """An example's file, its split ("all" where one is made of all), and the sub-folder that is its class, if any."""
+
+    path: Path
+    split: str
+    kind: str | None
+
+
+def _is_circle(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.parents)
+
+
+def find_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Found]:
+    """The files of a folder and its sub-folders with these suffixes, sorted by path; hidden ones are left out.
+
+    Args:
+        folder: the folder.
+        suffixes: such as ".png", in small letters.
+        what: they are, for messages.
+
+    Raises:
+        DataError: no such files; folders of some splits alone, or of one split by two names; files beside them.
+    """
+
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check that you may.")
+
+    paths: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and not _is_circle(Path(place, name))]
+        own = (name for name in files if not name.startswith(".") and Path(name).suffix.lower() in suffixes)
+        paths += [Path(place, name).relative_to(folder) for name in own]
+    if not paths:
+        raise DataError(f"{folder}: holds no {what}; expected files that end with {', '.join(suffixes)}.")
+    paths.sort(key=Path.as_posix)
+    top = {path.parts[0] for path in paths if len(path.parts) > 1}
+    named = [name for name in sorted(top) if name in NAMES]
+    if not named:
+        return [Found(folder / path, "all", path.parts[0] if len(path.parts) > 1 else None) for path in paths]
+    if sorted(NAMES[name] for name in named) != ["test", "train", "validation"]:
+        raise DataError(
+            f"{folder}: has the sub-folders {', '.join(named)}; expected all of train, valid (or validation) and test, "
+            "once each, for data that are split, or classes of other names."
+        )
+    if others := [path for path in paths if path.parts[0] not in NAMES or len(path.parts) == 1]:
+        raise DataError(
+            f"{folder}: has train, validation and test in sub-folders, and other {what} beside them, such as "
+            f"{others[0]}; move them into a split."
+        )
+    return [Found(folder / p, NAMES[p.parts[0]], p.parts[1] if len(p.parts) > 2 else None) for p in paths]
+
+
+def find_in_folder(
+    path: str, data_dir: str | None, suffixes: Sequence[str], what: str
+) -> tuple[Path, dict[str, list[Found]]]:
+    """A user's own folder, from the working folder or else the data folder, and its files by split or under "all".
+
+    Raises:
+        DataError: no such folder; see `find_files`.
+    """
+    candidates = places_of(path, data_dir)
+    folder = next((place for place in candidates if place.is_dir()), None)
+    if folder is None:
+        raise missing([path], [place.parent for place in candidates], "Check the field `path`.")
+    found: dict[str, list[Found]] = {}
+    for file in find_files(folder, suffixes, what):
+        found.setdefault(file.split, []).append(file)
+    return folder, found
+
+
+def classes_by_folder(folder: Path, found: Mapping[str, list[Found]]) -> dict[str, np.ndarray] | None:
+    """The class of each file, its sub-folder's place in sorted order, by split; None where there are no sub-folders.
+
+    Raises:
+        DataError: some files in sub-folders and others in none.
+    """
+    files = [file for those in found.values() for file in those]
+    kinds = sorted({file.kind for file in files if file.kind is not None})
+    if not kinds:
+        return None
+    if alone := [file.path for file in files if file.kind is None]:
+        raise DataError(
+            f"{folder}: some of it is in sub-folders, which are its classes, and {alone[0]} is in none; move it into "
+            "one."
+        )
+    places = {kind: i for i, kind in enumerate(kinds)}
+    return {name: np.array([places[str(file.kind)] for file in those]) for name, those in found.items()}

@@ -1,0 +1,344 @@
+"""Tables from files: what is read of each kind, how it is split and scaled, and what is said of broken ones."""
+
+import io
+import math
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from genjax_models.config import validate
+from genjax_models.data import Arrays, Files, require_labels
+from genjax_models.errors import ConfigError, DataError
+
+X = np.random.RandomState(0).randint(-40, 90, (30, 4)) / 8  # eighths are exact in text and in float32
+CSV = "\n".join(",".join(map(str, row)) for row in X.tolist()) + "\n"
+
+
+def rows(data):
+    return np.concatenate(data[:3])
+
+
+def as_csv(tmp_path, text, name="x.csv", **options):
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return Files(str(path), **options)
+
+
+def test_every_kind_of_file_has_the_same_rows(tmp_path):
+    """A table comes out as the arrays source has it, value for value and row for row."""
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", table=X, other=X[:3])
+    expected = Arrays(str(tmp_path / "x.npy")).load()
+    assert [x.shape for x in expected[:3]] == [(24, 4), (3, 4), (3, 4)]
+    for source in (
+        Files(str(tmp_path / "x.npy")),
+        Files(str(tmp_path / "x.npz"), array="table"),
+        as_csv(tmp_path, CSV),
+        as_csv(
+            tmp_path, "\ufeffa,b,c,d\r\n" + CSV.replace("\n", "\r\n\r\n"), "sheet.csv"
+        ),  # as spreadsheets write them
+        as_csv(tmp_path, CSV.replace(",", " ; "), "semicolon.csv", delimiter="semicolon"),
+        as_csv(tmp_path, "1,2,3,4\n" + CSV, "years.csv", header=True),
+    ):
+        data = source.load()
+        assert data.support == "real"
+        assert all(np.array_equal(a, b) for a, b in zip(data[:3], expected[:3], strict=True))
+
+
+def test_whether_there_is_a_header_is_seen(tmp_path):
+    for text, header, first in (("1,2\n3,4\n5,6\n", None, 1), ("1,2\n3,4\n5,6\n7,8\n", True, 3), (" ,2\n", None, None)):
+        source = as_csv(tmp_path, text, header=header)
+        assert np.array_equal(source.stored()["all"][0, 0], math.nan if first is None else first, equal_nan=True)
+    with pytest.raises(DataError, match=r"x.csv: row 0 \(line 1\), column 1: got 'b', expected a number"):
+        as_csv(tmp_path, "1,b\n3,4\n", header=False).load()
+
+
+def test_one_file_for_each_split(tmp_path):
+    np.save(tmp_path / "train.npy", X[:20])
+    np.savez(tmp_path / "test.npz", a=X[25:], b=X)
+    as_csv(tmp_path, "a,b,c,d\n" + "\n".join(",".join(map(str, row)) for row in X[20:25]), "held.csv")
+    files = {"validation": "held.csv", "test": "test.npy"}
+    np.save(tmp_path / "test.npy", X[25:])
+    data = Files("train.npy", **files).load(str(tmp_path))
+    assert all(np.array_equal(a, b) for a, b in zip(data[:3], (X[:20], X[20:25], X[25:]), strict=True))
+    np.savez(tmp_path / "whole.npz", train=X, valid=X, test=X)
+    assert len(Files("whole.npz").load(str(tmp_path)).train) == 30
+    np.save(tmp_path / "test.npy", X[:, :3])
+    with pytest.raises(DataError, match=r"train.npy: the splits have examples of different shapes, .* test \(3,\)"):
+        Files("train.npy", **files).load(str(tmp_path))
+    with pytest.raises(DataError, match=r"(?s)not found: none.csv.*Check the field `validation`"):
+        Files("train.npy", validation="none.csv", test="test.npy").load(str(tmp_path))
+    with pytest.raises(DataError, match=r"whole.npz: has splits of its own, but files are given for each split"):
+        Files("whole.npz", validation="test.npy", test="test.npy").load(str(tmp_path))
+
+
+def test_scaling_is_by_the_training_split(tmp_path):
+    """Each column by its own range there; beyond it 0 and 1, and 0 for what is constant there."""
+    parts = {
+        "train": np.array([[0, 5, 7], [10, 5, 9], [5, 5, 8.0]]),
+        "valid": np.array([[-3, 5, 8.5], [2.5, 6, 7]]),
+        "test": np.array([[20, 4, 9.0]]),
+    }
+    np.savez(tmp_path / "x.npz", **parts)
+    data = Files(str(tmp_path / "x.npz"), scaling="unit").load()
+    assert (data.support, data.train.dtype) == ("unit", np.float32)
+    assert np.array_equal(data.train, [[0, 0, 0], [1, 0, 1], [0.5, 0, 0.5]])
+    assert np.array_equal(data.validation, [[0, 0, 0.75], [0.25, 0, 0]])
+    assert np.array_equal(data.test, [[1, 0, 1]])
+    # Images have one range, so that grey levels stay what they are to each other: here 0, 1 and 4 of 4.
+    parts = {name: x[:, :2] % 5 for name, x in parts.items()}
+    parts["train"][0] = [1, 4]
+    np.savez(tmp_path / "x.npz", **parts)
+    data = Files(str(tmp_path / "x.npz"), scaling="unit", image_shape=(1, 2), levels=5).load()
+    assert (data.image_shape, data.levels) == ((1, 2), 5)
+    assert np.array_equal(data.train, [[0.25, 1], [0, 0], [0, 0]])
+    # A table of one value is all constant.
+    np.savez(tmp_path / "x.npz", train=X * 0 + 3, valid=X, test=X)
+    assert not rows(Files(str(tmp_path / "x.npz"), scaling="unit").load()).any()
+
+
+def test_noise_is_that_of_other_sources(tmp_path):
+    """A fixed permutation and fixed draws: equal to those of the arrays source on the same intensities."""
+    grey = np.random.RandomState(1).randint(0, 5, (30, 6)) / 4
+    np.save(tmp_path / "x.npy", grey)
+    for noise in (
+        {"binarization": "threshold"},
+        {"binarization": "fixed"},
+        {"binarization": "dynamic"},
+        {"dequantization": "fixed", "levels": 5},
+        {"dequantization": "dynamic", "levels": 5},
+    ):
+        ours = Files(str(tmp_path / "x.npy"), scaling="unit", **noise)
+        data, expected = ours.load(), Arrays(str(tmp_path / "x.npy"), **noise).load()
+        assert (data.dynamic, data.support, data.levels) == (ours.dynamic, expected.support, expected.levels)
+        assert all(np.array_equal(a, b) for a, b in zip(data[:3], expected[:3], strict=True))
+    with pytest.raises(DataError, match=r"x.csv: \d+ of 120 values are outside \[0, 1\].*binarization 'fixed'"):
+        as_csv(tmp_path, CSV, binarization="fixed").load()
+
+
+def test_a_column_of_labels(tmp_path):
+    """It is left out of the examples, and goes through the same permutation."""
+    text = "a,kind,b\n" + "".join(f"{i},{('cat', 'ant', 'bee')[i % 3]},{i + 0.5}\n" for i in range(20))
+    source = as_csv(tmp_path, text, label="kind")
+    for examples, labels in zip(source.load()[:3], require_labels(source), strict=True):
+        assert examples.shape == (len(labels), 2)
+        assert labels.tolist() == [(2, 0, 1)[int(i) % 3] for i in examples[:, 0]]
+    # A spreadsheet's mark at the start is no part of the first column's name.
+    source = as_csv(tmp_path, "\ufeffkind,a\n" + "".join(f"{i % 2},{i}\n" for i in range(20)), label="kind")
+    assert np.array_equal(require_labels(source).test, source.load().test[:, 0] % 2)
+    # Integers stay what they are, and a file without a header names the column by its number.
+    source = as_csv(tmp_path, "".join(f"{i},{i % 4 + 5}\n" for i in range(20)), label="1")
+    assert np.array_equal(require_labels(source).train, source.load().train[:, 0] % 4 + 5)
+    assert as_csv(tmp_path, CSV).labels() is None
+    np.savez(tmp_path / "x.npz", train=X, valid=X[:2], test=X[:1], train_labels=np.arange(30) % 2, valid_labels=[1, 0],
+             test_labels=[1])  # fmt: skip
+    assert require_labels(Files(str(tmp_path / "x.npz"))).validation.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "x.csv: is empty; expected rows of numbers"),
+        ("\n \n", {}, "x.csv: is empty"),
+        ("a,b\n", {}, "x.csv: has a header and no rows"),
+        ("a,b\n1,2\n3\n", {}, r"x.csv: row 1 \(line 3\): has 1 cells, expected 2 as in the first line"),
+        ("a,b\n1,2\n3,4,5\n", {}, r"x.csv: row 1 \(line 3\): has 3 cells, expected 2"),
+        ("age,b\n1,2\n\n3,x y\n", {}, r"row 1 \(line 4\), column 1 \('b'\): got 'x y', expected a number; encode it"),
+        ("a,b,c\n1,2,3\nu,2,3\n", {"label": "b"}, r"row 1 \(line 3\), column 0 \('a'\): got 'u'"),
+        ("a,b,c\n1,2,3\n1,2,u\n", {"label": "b"}, r"row 1 \(line 3\), column 2 \('c'\): got 'u'"),
+        ("1;2\n3;4\n", {}, r"column 0 \('1;2'\): got '3;4', .* give the `delimiter` if this is more than one cell"),
+        ("a,b\n1,2\n3,\n", {"label": "b"}, r"row 1 \(line 3\): has no label in column 'b'"),
+        ("a,kind\n1,2\n", {"label": "kid"}, r"label: has no column 'kid'. Did you mean 'kind'\?"),
+        ("1,2\n1,2\n", {"label": "kid"}, r"label: got 'kid', expected a column by its number, from 0 to 1"),
+        ("a\n1\n", {"label": "a"}, r"has the labels 'a' and no other column"),
+        ('a,b\n1,"2\n', {}, r"x.csv: cannot be read \(unexpected end of data\)"),
+        (b"a,b\n1,\xff\n", {}, r"x.csv: cannot be read \('utf-8' codec .*expected a .csv file in UTF-8"),
+        (b"a,b\n1,\x00\n", {}, r"x.csv: (cannot be read|row 0 )"),
+        ("1,2\n" * 20 + "3,nan\n,5\n", {}, r"x.csv: 2 of 44 values are NaN .* the first nan at index \(20, 1\)"),
+        ("1,2\n" * 20 + "3,1e999\n", {}, r"x.csv: 1 of 42 values are NaN or infinite .* the first inf at index"),
+        ("1,2\n3,4\n", {}, r"x.csv: 2 rows cannot be split"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, text, options, message):
+    source = as_csv(tmp_path, text, **options)
+    with pytest.raises(DataError, match=message):
+        source.load()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation": "y.csv"}, "validation and test: got one of the two files"),
+        ({"delimiter": ";"}, "delimiter: got ';', expected one of 'comma', 'semicolon', 'tab'"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "got a sum of 1, expected less than 1"),
+        ({"image_shape": (6,)}, r"image_shape: got \(6,\)"),
+        ({"dequantization": "fixed"}, "levels: got None with dequantization 'fixed'"),
+        ({"scaling": "byte"}, "scaling: got 'byte', expected one of 'none', 'unit'"),
+    ],
+)
+def test_wrong_fields(options, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(Files(**{"path": "x.csv", **options}))
+
+
+def test_fields_that_do_not_fit_the_file(tmp_path):
+    np.savez(tmp_path / "x.npz", a=X)
+    (tmp_path / "x.xlsx").write_bytes(b"PK")
+    for name, options, message in (
+        ("x.xlsx", {}, r"x.xlsx: expected a file whose name ends with .npy, .npz, .csv, .parquet"),
+        ("x.npz", {"array": "b"}, r"x.npz: array: has no 'b'"),
+        ("x.npz", {"label": "a"}, r"x.npz: label: got 'a', but its columns have no names"),
+        ("x.csv", {"array": "a"}, r"x.csv: array: got 'a', but only .npz files"),
+    ):
+        as_csv(tmp_path, CSV)
+        with pytest.raises(DataError, match=message):
+            Files(str(tmp_path / name), **options).load()
+
+
+def header(shape, dtype="<f8", version=1):
+    """A .npy file's header alone."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY" + struct.pack("<BBH", version, 0, len(text)) + text.encode()
+
+
+def test_a_header_takes_no_memory_that_the_file_does_not_have(tmp_path):
+    path = tmp_path / "x.npy"
+    for source in (Files, Arrays):
+        path.write_bytes(header((2**40, 2**20)) + bytes(64))
+        with pytest.raises(DataError, match=r"x.npy: cannot be read \(its header says float64 .* and 64 are there\)"):
+            source(str(path)).load()
+    path.write_bytes(header((2, 4), version=3) + bytes(64))
+    with pytest.raises(DataError, match=r"x.npy: has version \(3, 0\) of the format, expected 1 or 2"):
+        Files(str(path)).load()
+    archive = tmp_path / "x.npz"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.npy", header((2**40, 2**20)) + bytes(64))
+    with pytest.raises(DataError, match=r"x.npz, a: cannot be read \(its header says float64"):
+        Files(str(archive)).load()
+    # The directory of the archive may claim more than deflate can stand for.
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.npy", header((8, 4)) + bytes(256))
+    info = zipfile.ZipFile(content).getinfo("a.npy")
+    directory = content.getvalue().rindex(b"PK\x01\x02")
+    claimed = bytearray(content.getvalue())
+    claimed[directory + 24 : directory + 28] = struct.pack("<I", 2**31)
+    archive.write_bytes(claimed)
+    with pytest.raises(DataError, match=rf"x.npz, a: cannot be read \({info.compress_size} bytes that claim to be 214"):
+        Files(str(archive)).load()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a.npy", header((8, 4)) + bytes(256))
+    with pytest.raises(DataError, match=r"x.npz, a: is compressed as numpy does not"):
+        Files(str(archive)).load()
+
+
+def test_more_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    monkeypatch.setattr("os.sysconf", lambda name: 16)
+    for source in (Files(str(tmp_path / "x.npy")), as_csv(tmp_path, CSV * 200)):
+        with pytest.raises(DataError, match=r"this machine has 0.0 GiB of memory; write it as shards"):
+            source.load()
+
+
+def test_nothing_is_unpickled(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[{}]], object))
+    with pytest.raises(DataError, match=r"holds pickled Python objects"):
+        Files(str(tmp_path / "x.npy")).load()
+    (tmp_path / "x.npy").write_bytes(pickle.dumps(X))
+    with pytest.raises(DataError, match=r"x.npy: is a pickle"):
+        Files(str(tmp_path / "x.npy")).load()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv"])
+def test_truncated_and_corrupt_files(tmp_path, kind):
+    """Wherever a file is cut or a byte of it is changed, it loads or says what is wrong, and nothing else is raised."""
+    path = tmp_path / f"x.{kind}"
+    if kind == "npy":
+        np.save(path, X[:12].astype(np.float32))
+    elif kind == "npz":
+        np.savez_compressed(path, table=X[:12].astype(np.float32))
+    else:
+        path.write_text("a,b,c,d\n" + CSV)
+    whole, random = path.read_bytes(), np.random.RandomState(0)
+    said = []
+    for i in range(120):
+        broken = bytearray(whole)
+        if i % 2:
+            broken = broken[: random.randint(len(whole))]
+        else:
+            broken[random.randint(len(whole))] = random.randint(256)
+        path.write_bytes(broken)
+        try:
+            Files(str(path)).load()
+        except DataError as error:
+            said.append(str(error))
+    assert all(str(path) in text for text in said)
+    assert len(said) > (10 if kind == "csv" else 60)
+
+
+# Parquet: by whichever of the two packages is there.
+
+
+class Column:
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return self.values
+
+
+def parquet_by(monkeypatch, columns):
+    """A pyarrow of a table with these columns; none where they are None."""
+
+    class ParquetFile:
+        def __init__(self, path, memory_map):
+            if not path.read_bytes().startswith(b"PAR1"):
+                raise OSError("no magic bytes")
+            rows = len(next(iter(columns.values())))
+            self.metadata = types.SimpleNamespace(num_rows=rows, num_columns=len(columns))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def read(self):
+            return types.SimpleNamespace(
+                column_names=list(columns),
+                num_columns=len(columns),
+                column=lambda i: Column(list(columns.values())[i]),
+            )
+
+    module = types.ModuleType("pyarrow")
+    module.parquet = types.SimpleNamespace(ParquetFile=ParquetFile)
+    monkeypatch.setitem(sys.modules, "pyarrow", None if columns is None else module)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+
+def test_parquet(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(b"PAR1")
+    columns = {"a": X[:, 0], "kind": np.array(["u", "v"] * 15, object), "b": np.arange(30)}
+    parquet_by(monkeypatch, columns)
+    source = Files(str(path), label="kind")
+    assert np.array_equal(source.stored()["all"], np.stack([X[:, 0], np.arange(30)], axis=1))
+    assert np.array_equal(source.labels().train, source.load().train[:, 1] % 2)
+    with pytest.raises(DataError, match=r"x.parquet: row 0, column 'kind': got 'u', expected a number; encode it"):
+        Files(str(path)).load()
+    parquet_by(monkeypatch, {"a": np.array([1, None, 2.5, True] * 5, object)})
+    assert np.array_equal(Files(str(path)).stored()["all"][:4, 0], [1, math.nan, 2.5, 1], equal_nan=True)
+    parquet_by(monkeypatch, {"when": np.zeros(20, "datetime64[ns]")})
+    with pytest.raises(DataError, match=r"row 0, column 'when': got '1970-01-01T00:00:00.0+', expected a number"):
+        Files(str(path)).load()
+    path.write_bytes(b"else")
+    with pytest.raises(DataError, match=r"x.parquet: cannot be read \(no magic bytes\); expected a whole .parquet"):
+        Files(str(path)).load()
+    parquet_by(monkeypatch, None)
+    with pytest.raises(DataError, match=r"neither is installed. Install the extra `parquet`"):
+        Files(str(path)).load()
