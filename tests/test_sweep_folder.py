@@ -403,12 +403,12 @@ def drill(*values):
     ("where", "name", "call", "block"),
     [
         drill(sweep_folder, "write_whole", 1, 1),  # sweep.json: there is an empty folder
-        (sweep_folder, "create_or_match", 3, 1),  # two members have a folder
+        drill(sweep_folder, "create_or_match", 3, 1),  # two members have a folder
         drill(checkpoints, "save", 2, 1),  # one member has a first checkpoint
         (sweep_training, "write_whole", 1, 1),  # all have one, but progress.json does not say so
         drill(sweep_training, "write_whole", 1, None),  # choices.json
         (experiment.Record, "evaluated", 7, 1),  # two members have a line in metrics.jsonl that the others lack
-        (checkpoints, "save", 7, 1),  # two have a checkpoint that the others lack
+        drill(checkpoints, "save", 7, 1),  # two have a checkpoint that the others lack
         drill(checkpoints, "prune", 12, 1),
         drill(sweep_training, "write_whole", 3, 1),  # all have a third checkpoint, progress.json knows of two
         (sweep_training, "write_result", 3, 1),  # two are finished
@@ -431,8 +431,10 @@ def test_a_crash_anywhere_and_the_sweep_resumes_to_the_same_end(
     assert whole(tmp_path / "sweep") == whole(finished)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [15, 20])
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(signal.SIGINT, 15), (signal.SIGTERM, 20), drill(signal.SIGTERM, 15), drill(signal.SIGINT, 20)],
+)
 def test_a_signal_saves_and_the_sweep_resumes_to_the_same_end(finished, tmp_path, data_dir, plain, number, step):
     """Between two evaluations and at one; every member is saved where it stands, and is a run that can go on."""
     before = signal.getsignal(number)
@@ -448,6 +450,7 @@ def test_a_signal_saves_and_the_sweep_resumes_to_the_same_end(finished, tmp_path
     assert whole(tmp_path / "sweep") == whole(finished)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_several_devices_to_each_batch(finished, tmp_path, data_dir, plain):
     """Begun with a point on each device, it goes on in columns of four, and again: the same to round-off."""
     folder, log, mesh = tmp_path / "sweep", Log(), sweep_mesh(data=4)
@@ -822,7 +825,7 @@ def test_halving_by_hand(halved):
     assert max(running) == 2
 
 
-@pytest.mark.parametrize("call", [1, 3, 4, 7, 10])
+@pytest.mark.parametrize("call", [drill(1), 3, drill(4), 7, drill(10)])
 def test_halving_that_is_interrupted_keeps_the_same_points(halved, tmp_path, data_dir, plain, call):
     """Between two evaluations and at one, with points that began at other times."""
     interrupt(CONFIG, HALVING, tmp_path / "sweep", data_dir, call)
@@ -833,10 +836,10 @@ def test_halving_that_is_interrupted_keeps_the_same_points(halved, tmp_path, dat
 @pytest.mark.parametrize(
     ("where", "name", "call"),
     [
-        (checkpoints, "save", 1),
+        drill(checkpoints, "save", 1),
         (checkpoints, "save", 6),
         (sweep_training, "write_whole", 4),
-        (sweep_training, "write_result", 1),
+        drill(sweep_training, "write_result", 1),
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),
 )
