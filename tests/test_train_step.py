@@ -1,5 +1,6 @@
 """The training step against loops written out by hand."""
 
+import dataclasses
 import functools
 
 import jax
@@ -612,7 +613,7 @@ def test_optimizers_under_vmap(name, scheduled):
 
 
 def _with_rate(cls, config, schedule):
-    fields = {name: getattr(config, name) for name in cls.__dataclass_fields__}
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(cls)}
     return cls(**{**fields, "learning_rate": schedule})
 
 
