@@ -1081,7 +1081,6 @@ def catalogue() -> dict[str, list[dict]]:
 def _cite(arguments: argparse.Namespace) -> int:
     from genjax_models.errors import UserError, nearest
     from genjax_models.references import bibtex, cited
-    from genjax_models.run_folder import open_run
     from genjax_models.tables import types
 
     known = {name: cls for name, cls in types().items() if hasattr(cls, "citation")}
@@ -1089,9 +1088,7 @@ def _cite(arguments: argparse.Namespace) -> int:
     for name in arguments.names:
         if name in known:
             used.append(known[name])
-        elif Path(name).is_dir():
-            used.append(open_run(Path(name)).config)
-        elif name.endswith(".py"):
+        elif Path(name).is_dir() or name.endswith(".py"):
             used.append(load_config(name))
         else:
             raise UserError(

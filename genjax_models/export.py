@@ -8,7 +8,6 @@ can do, export.json that describes them, and use.py, which calls them. Nothing i
 """
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +22,7 @@ from genjax_models.core import Batch, ImplicitModel, LatentVariableModel, Likeli
 from genjax_models.errors import ConfigError, RunError, UserError, require_count
 from genjax_models.evaluation.marginal import importance_weight
 from genjax_models.evaluation.weights import log_mean, sum_weights
-from genjax_models.measuring import Log, chosen_parameters
+from genjax_models.measuring import Log, abstract_state, chosen_parameters
 from genjax_models.run_folder import CONFIG, Run, as_json, open_run, write_whole
 
 PARAMETERS, ABOUT, SCRIPT = "parameters.safetensors", "export.json", "use.py"
@@ -145,13 +144,11 @@ def export_programs(
             return program.function(_unnamed(arrays, like), *given)
 
         given = [shapes[kind] for kind in program.inputs]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "__array_interface__", DeprecationWarning)
-            exported = jax_export.export(jax.jit(run), platforms=tuple(platforms))(named(like), *given)
-            found[name] = program, bytes(exported.serialize())
+        exported = jax_export.export(jax.jit(run), platforms=tuple(platforms))(named(like), *given)
+        found[name] = program, bytes(exported.serialize())
         if name == "encode":
-            shapes["z"] = jax.tree.unflatten(exported.out_tree, exported.out_avals)
-            shapes["z"] = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), shapes["z"])
+            z = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in exported.out_avals]
+            shapes["z"] = jax.tree.unflatten(exported.out_tree, z)
     return found
 
 
@@ -236,9 +233,7 @@ def load_export(folder: Path | str) -> tuple[Any, Params]:
     """
     safetensors, folder = _safetensors(), Path(folder)
     run, path = open_run(folder), folder / PARAMETERS
-    model: Any = run.config.model.build(run.data.visible)
-    context = () if run.data.context is None else jnp.zeros(run.data.context)
-    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(run.data.visible), context)
+    like = abstract_state(run).params
     try:
         arrays = safetensors.load(path.read_bytes())
     except OSError as error:
@@ -251,7 +246,7 @@ def load_export(folder: Path | str) -> tuple[Any, Params]:
         if wanted.get(name) != there.get(name):
             got, expected = (_described(arrays.get(name)) for arrays in (there, wanted))
             raise RunError(f"{path}: {name}: got {got}, expected {expected} by {CONFIG}; export the run again.")
-    return model, jax.tree.map(jnp.asarray, _unnamed(arrays, like))
+    return run.config.model.build(run.data.visible), jax.tree.map(jnp.asarray, _unnamed(arrays, like))
 
 
 def _described(array: tuple[tuple[int, ...], Any] | None) -> str:
@@ -271,7 +266,6 @@ def _safetensors() -> Any:
 
 def _script(programs: Mapping[str, Program], run: Run) -> str:
     """A script that calls every program, and shows what comes."""
-    made = {"keys": "keys", "x": "x", "z": "z", "context": "context"}
     lines = [
         '"""Call the programs of this folder. It needs jax, flatbuffers, numpy and safetensors."""',
         "",
@@ -298,8 +292,7 @@ def _script(programs: Mapping[str, Program], run: Run) -> str:
         lines.append(f"context = np.zeros((size, {run.data.context}), np.float32)  # what the model is given besides")
     names = {"sample": "x", "encode": "z"}
     for name, program in programs.items():
-        given = ", ".join(["parameters", *(made[kind] for kind in program.inputs)])
-        lines.append(f'{names.get(name, "result")} = program("{name}")({given})  # {program.about}')
-        shown = names.get(name, "result")
+        given, shown = ", ".join(["parameters", *program.inputs]), names.get(name, "result")
+        lines.append(f'{shown} = program("{name}")({given})  # {program.about}')
         lines.append(f'print("{name}:", about["{name}"]["gives"], jax.tree.map(lambda v: v.shape, {shown}))')
     return "\n".join(lines) + "\n"

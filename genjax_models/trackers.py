@@ -136,7 +136,7 @@ class WandB:
     """
 
     def __init__(self, **settings: Any):
-        self.settings = {"project": "genjax_models", **settings}
+        self.given = {"project": "genjax_models", **settings}
         self._run: Any = None
         self._wandb = _wandb()
 
@@ -144,7 +144,7 @@ class WandB:
         folder = moment.run.folder
         if self._run is None:
             name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-            given = {"name": folder.name, "id": name, "resume": "allow", "dir": str(folder), **self.settings}
+            given = {"name": folder.name, "id": name, "resume": "allow", "dir": str(folder), **self.given}
             self._run = self._wandb.init(config=settings(moment.run), **given)
         self._run.log(dict(moment.metrics), step=moment.step)
         if moment.result is not None:

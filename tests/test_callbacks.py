@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
@@ -59,22 +60,26 @@ def watched(tmp_path_factory) -> Watched:
     return Watched(tmp_path_factory.mktemp("runs") / "sbn")
 
 
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """What the event files of a folder have, by name."""
+def events(folder: Path):
+    """What the event files of a folder have."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c
 
-    found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted(folder.glob("events.out.tfevents.*")):
         content = file.read_bytes()
         while content:
             length = int.from_bytes(content[:8], "little")
             assert int.from_bytes(content[8:12], "little") == masked_crc32c(content[:8])
-            event = Event.FromString(content[12 : 12 + length])
+            yield Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
-            for value in event.summary.value:
-                kind = value.WhichOneof("value")
-                found.setdefault(value.tag, []).append((event.step, value.simple_value if kind else 0.0))
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Their summaries, by name."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for event in events(folder):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
     return found
 
 
@@ -97,15 +102,8 @@ def test_parameters_are_copies_of_that_moment(watched):
     _, chosen, checkpoint = chosen_parameters(run, quiet)
     kept = dict(zip([*STOPS, "end"], watched.params, strict=True))
     there, other = (kept[checkpoint.step], kept[2])
-    same = [np.array_equal(a, b) for a, b in zip(*map(_leaves, (there, chosen)), strict=True)]
-    assert all(same)
-    assert not all(np.array_equal(a, b) for a, b in zip(*map(_leaves, (other, chosen)), strict=True))
-
-
-def _leaves(tree):
-    import jax
-
-    return jax.tree.leaves(tree)
+    jax.tree.map(np.testing.assert_array_equal, there, chosen)
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, other, chosen)))
 
 
 def test_a_callback_that_raises_is_left_out_and_the_run_goes_on(watched):
@@ -134,6 +132,15 @@ def test_tensorboard_has_scalars_pictures_and_hyperparameters(watched):
     files = b"".join(p.read_bytes() for p in (watched.folder / "tensorboard").glob("events*"))
     assert b"optimizer.learning_rate" in files
     assert b"_hparams_/session_start_info" in files
+
+
+def test_a_resumed_run_takes_back_what_came_after_its_checkpoint(watched, tmp_path):
+    """TensorBoard forgets what earlier files have from the step on at which a file says that it starts."""
+    tracker = TensorBoard(tmp_path)
+    tracker(watched.moments[2])
+    tracker(watched.moments[-1])  # closes the file
+    started = [event.step for event in events(tmp_path) if event.HasField("session_log")]
+    assert started == [STOPS[2]]
 
 
 def test_finished_runs_become_event_files(watched, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A user's own tables, from `.npy`, `.npz`, `.csv` and `.parquet` files."""
 
 import csv
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -107,7 +108,7 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
         raise DataError(f"{path}: has the labels {label!r} and no other column; expected columns of numbers.")
     numbers: list[np.ndarray] = []
     labels: list[str] = []
-    rows = lines if header else _with_first(first, lines)
+    rows = lines if header else itertools.chain([first], lines)
     for row, (line, cells) in enumerate(rows):
         place = f"{path}: row {row} (line {line})"
         if len(cells) != width:
@@ -125,13 +126,6 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
     if not numbers:
         raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
     return Table({"all": np.stack(numbers)}, None if at is None else np.array(labels))
-
-
-def _with_first(
-    first: tuple[int, list[str]], lines: Iterator[tuple[int, list[str]]]
-) -> Iterator[tuple[int, list[str]]]:
-    yield first
-    yield from lines
 
 
 def _require_number(cell: str, i: int, place: str, at: int | None, names: list[str] | None) -> float:

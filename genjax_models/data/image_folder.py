@@ -18,7 +18,7 @@ from genjax_models.data.dataset import (
     check_noise,
     from_intensities,
 )
-from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder
+from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
 from genjax_models.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm")
@@ -27,7 +27,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 MOST_PIXELS = 1 << 26  # of one image, 8192 x 8192; a small file may claim any number
 CHANNELS = {"grey": 1, "rgb": 3}
-SHOWN = 5  # files that an error names
 Color = Literal["grey", "rgb"]
 
 
@@ -158,10 +157,7 @@ class ImageFolder(DataConfig):
             return out
 
         rows = {name: read_all(images) for name, images in found.items()}
-        if wrong:
-            more = f"\nand {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            lines = "\n".join(wrong[:SHOWN])
-            raise DataError(f"{folder}: {len(wrong)} of {number} images cannot be used:\n{lines}{more}")
+        require_all(folder, wrong, number, "images")
         parts = parted(rows, str(folder), self.validation_fraction, self.test_fraction)
         train, validation, test = (x.astype(np.float32) / 255 for x in parts)
         shape = self.size if self.color == "grey" else (*self.size, 3)

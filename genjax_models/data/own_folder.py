@@ -10,6 +10,7 @@ import numpy as np
 from genjax_models.data.folder import missing, places_of
 from genjax_models.errors import DataError
 
+SHOWN = 5  # files that an error names
 NAMES = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -82,6 +83,21 @@ def find_in_folder(
     for file in find_files(folder, suffixes, what):
         found.setdefault(file.split, []).append(file)
     return folder, found
+
+
+def require_all(folder: Path, wrong: Sequence[str], number: int, what: str) -> None:
+    """Raise DataError where some of a folder's files cannot be used, with what is wrong with the first of them.
+
+    Args:
+        folder: the folder.
+        wrong: a line for each file that cannot be used.
+        number: files in all.
+        what: they are, for the message.
+    """
+    if wrong:
+        lines, rest = "\n".join(wrong[:SHOWN]), len(wrong) - SHOWN
+        more = f"\nand {rest} more" if rest > 0 else ""
+        raise DataError(f"{folder}: {len(wrong)} of {number} {what} cannot be used:\n{lines}{more}")
 
 
 def classes_by_folder(folder: Path, found: Mapping[str, list[Found]]) -> dict[str, np.ndarray] | None:

@@ -8,11 +8,10 @@ from genjax_models.config import DataConfig, config, field, validate
 from genjax_models.data.arrays import check_fractions, parted, require_room
 from genjax_models.data.dataset import Dataset, Labels
 from genjax_models.data.folder import read_bytes
-from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder
+from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
 from genjax_models.data.speech import framed, read_wav
 from genjax_models.errors import DataError
 
-SHOWN = 5  # files that an error names
 FIX = "Save it as a mono WAV file of 16 bits, or leave it out."
 
 
@@ -74,10 +73,7 @@ class WavFolder(DataConfig):
         for name, files in found.items():
             pieces[name], seen = self._pieces(files, wrong)
             rates |= seen
-        if wrong:
-            more = f"\nand {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-            lines = "\n".join(wrong[:SHOWN])
-            raise DataError(f"{folder}: {len(wrong)} of {number} recordings cannot be used:\n{lines}{more}")
+        require_all(folder, wrong, number, "recordings")
         if len(rates) > 1:
             raise DataError(
                 f"{folder}: has recordings of {', '.join(map(str, sorted(rates)))} samples a second; expected one "

@@ -54,6 +54,8 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
     mesh, the values come to all devices whole. Within a `shard_map` over some of its axes, the blocks are shared out
     along the others.
     """
+    # A raw key, as of `jax.random.PRNGKey`, has an axis of its own.
+    several = key.ndim > (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)
     whole = not isinstance(devices, int)
     mesh = Mesh(np.array(jax.local_devices()[:devices]), ("examples",)) if isinstance(devices, int) else devices
     axes = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind != AxisType.Manual)
@@ -67,7 +69,7 @@ def in_blocks(function: Callable, key: jax.Array, examples: Any, block: int, dev
 
     def of_block(indices):
         rows = jax.tree.map(lambda v: v[indices], examples)
-        keys = key[indices] if key.ndim else jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+        keys = key[indices] if several else jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
         return jax.vmap(function)(keys, rows)
 
     def of_device(indices):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import ImplicitModel
+from genjax_models.distributions import standard_normal
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
 from genjax_models.models.networks import MLP, Network
@@ -21,7 +22,7 @@ DATA_HELP = "unit for x in [0, 1], by a sigmoid of the network's output; real fo
 def draw_latent(key: jax.Array, size: int, prior: Prior) -> jax.Array:
     """z [size]."""
     if prior == "normal":
-        return jax.random.normal(key, (size,), jnp.result_type(float))
+        return standard_normal(key, (size,))
     return jax.random.uniform(key, (size,), jnp.result_type(float), -1, 1)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from genjax_models.config import ModelConfig, config, field
 from genjax_models.core import LikelihoodModel
-from genjax_models.distributions import Normal
+from genjax_models.distributions import Normal, standard_normal
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models.adapter import as_model
 from genjax_models.models.build import build_from_fields
@@ -75,7 +75,7 @@ class SupervisedGeneratorModule(nn.Module):
         inside, noise = jax.random.split(key)
         if mask is not None:
             image = image * jax.random.bernoulli(inside, jax.nn.sigmoid(mask))
-        return (image + self.scale * jax.random.normal(noise, image.shape)).ravel()
+        return (image + self.scale * standard_normal(noise, image.shape)).ravel()
 
     def log_prob(self, x, c=()):
         image, mask = self.emit(c)

@@ -20,6 +20,7 @@ from toys import (
 from genjax_models.core import Batch, Trainable
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.evaluation import DoubtfulEstimate, exact_log_marginal, log_marginal, objective_metrics
+from genjax_models.evaluation.blocks import in_blocks
 from genjax_models.evaluation.marginal import summarize
 from genjax_models.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length, trusted_k
 from genjax_models.evaluation.weights import RunningSums
@@ -363,3 +364,14 @@ def test_weights_of_infinite_variance_are_doubted(x64):
         recognition = {"network": {"layers_0": {**layer, "bias": bias}}}
         marks = jax.jit(lambda r: log_marginal(toy.model, {**toy.params, "recognition": r}, KEY, x, 1000))(recognition)
         assert (marks.doubtful == expected).all()
+
+
+def test_keys_typed_and_raw():
+    """A raw key is one key, as a typed one is; of keys [N], of either kind, each example has its own."""
+    examples, expected = Batch(jnp.zeros((5, 1))), None
+    for key in (jax.random.key(3), jax.random.PRNGKey(3)):
+        each = jax.vmap(lambda i, key=key: jax.random.fold_in(key, i))(jnp.arange(5))
+        for given in (key, each):
+            found = in_blocks(lambda key, row: jax.random.uniform(key), given, examples, block=2)
+            expected = jax.vmap(jax.random.uniform)(each) if expected is None else expected
+            np.testing.assert_array_equal(found, expected)
