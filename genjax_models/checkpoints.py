@@ -5,11 +5,14 @@ orbax loads flipped bits in silence, so every file is hashed after the save and 
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -18,9 +21,10 @@ import numpy as np
 
 from genjax_models import processes
 from genjax_models.core import TrainState
-from genjax_models.errors import RunError
+from genjax_models.errors import RunError, naming
 
 MANIFEST = "manifest.json"
+BLOCK = 4096  # bytes that a small file takes on most disks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +74,45 @@ def _checkpointer():
     return ocp.StandardCheckpointer()
 
 
+@contextlib.contextmanager
+def _as_system_errors(path: Path) -> Iterator[None]:
+    """Within, what the system refuses orbax (a full disk) is raised as `OSError`, and not logged thread by thread."""
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    log = logging.getLogger("absl")
+    log.addFilter(passes)
+    try:
+        yield
+    except ValueError as error:  # of tensorstore, whatever the system said
+        if (code := re.search(r"os_error_code='(\d+)'", str(error))) is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        log.removeFilter(passes)
+
+
+def _require_room(path: Path, state: TrainState) -> None:
+    """Refuse a save that the disk has no room for, before orbax's threads fail at it one by one, each with a trace."""
+    leaves = jax.tree.leaves(_without_typed_key(state))
+    needed = sum(leaf.nbytes for leaf in leaves) + BLOCK * (len(leaves) + 16)
+    disk = shutil.disk_usage(path)
+    if disk.total and disk.free < needed:  # some file systems know neither
+        code = errno.ENOSPC
+        raise OSError(code, f"{os.strerror(code)} for the {needed} bytes of a checkpoint, {disk.free} free", str(path))
+
+
 def save(
     folder: Path, state: TrainState, seconds: float, metric: float | None, pending: tuple[float, int] = (0.0, 0)
 ) -> Checkpoint:
     """Write a checkpoint of the state; it appears under its name only when it is whole.
 
     Several processes write their parts of it together, and the first makes it whole.
+
+    Raises:
+        OSError: it cannot be written; those before it stand.
     """
     step = int(state.step)
     path, building = folder / f"{step:09d}", folder / f"building-{step:09d}"
@@ -83,12 +120,14 @@ def save(
         if building.exists():
             shutil.rmtree(building)
         building.mkdir(parents=True)
+        _require_room(building, state)
     processes.wait_for_all(f"begin {building.name}")
-    with _checkpointer() as checkpointer:
+    with _as_system_errors(building), _checkpointer() as checkpointer:
         checkpointer.save(building.resolve() / "state", _without_typed_key(state))
     processes.wait_for_all(f"written {building.name}")
     if processes.first():
-        _make_whole(building, path, state, seconds, metric, pending)
+        with naming(building):
+            _make_whole(building, path, state, seconds, metric, pending)
     processes.wait_for_all(f"whole {building.name}")
     return Checkpoint(path, step, seconds, metric, pending)
 

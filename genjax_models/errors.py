@@ -3,8 +3,10 @@
 The command line prints them without a traceback and exits with a non-zero code.
 """
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -51,3 +53,16 @@ def require_bool(name: str, value: Any) -> None:
     """Raise ConfigError unless the value is True or False."""
     if not isinstance(value, bool):
         raise ConfigError(f"{name}: got {value!r}, expected True or False.")
+
+
+@contextlib.contextmanager
+def naming(path: Path, advice: Callable[[], str] = str) -> Iterator[None]:
+    """Within, an error of the system names the file, this one where it knows none, and is followed by what `advice`
+    returns when it comes to that."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        text = f"{error.strerror}. {advice()}".removesuffix(". ")
+        raise OSError(error.errno, text, error.filename or str(path)) from error

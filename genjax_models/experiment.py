@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -27,7 +28,7 @@ from genjax_models.callbacks import Callback, Callbacks, check_callbacks, means,
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
-from genjax_models.errors import ConfigError, RunError, UserError
+from genjax_models.errors import ConfigError, RunError, UserError, naming
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
@@ -69,13 +70,16 @@ from genjax_models.spread import Spread, data_mesh
 from genjax_models.streaming import Held, Stream, feed_of
 from genjax_models.train import Train, program_config, require_shares
 
+GO_ON = "Once that is mended, the same command goes on."
+
 
 class Interrupted(Exception):
     """A stop signal came; the run is saved and can be resumed."""
 
 
 class NonFinite(Exception):
-    """A step was not finite and the policy is to stop; the message says where, and what survives."""
+    """A step was not finite and the policy is to stop, or what a run goes on from is not; the message says where, and
+    what survives."""
 
 
 class StopSignals:
@@ -176,8 +180,9 @@ def train_run(
     Raises:
         UserError: configuration, data or folder that cannot be used.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
-        NonFinite: a step was not finite under the policy "stop".
+        NonFinite: a step was not finite under the policy "stop", or the parameters to go on from are not.
         Lost: another process is gone; the run is saved.
+        OSError: something cannot be written, or read while training; what was saved before stands.
     """
     started = time.perf_counter() if started is None else started
     log, live = (log, live) if processes.first() else (_say_nothing, False)
@@ -193,11 +198,9 @@ def train_run(
         return read_result(run.folder)
     with _locked_by_first(run.folder), StopSignals() as signals:
         clock = Clock(started)
-        lost, feeding = (
-            processes.naming_the_lost(lambda: _what_survives(run)),
-            feed_of(config, data, mesh, shard_parameters),
-        )
-        with lost, feeding as feed:
+        lost = processes.naming_the_lost(lambda: _what_survives(run))
+        refused = naming(run.folder, lambda: f"{_what_survives(run)} {GO_ON}")
+        with refused, lost, feed_of(config, data, mesh, shard_parameters) as feed:
             hearers = Hearers(log, live, Callbacks(callbacks if processes.first() else (), log))
             state, rows = _train_steps(run, existed, train, data, feed, mesh, clock, signals, hearers)
             signals.at_once = True  # all steps are saved: there is nothing to finish first
@@ -282,7 +285,13 @@ def _start(run: Run, existed: bool, train: Train, x: Any, clock: Clock, log: Log
     log(f"{run.folder}: resuming from step {newest.step} of {run.config.training.num_steps}.")
     clock.before = newest.seconds
     like = abstract_state(run)
-    return checkpoints.restore(newest.path, like, x.shardings(like) if isinstance(x, Spread) else None), newest.pending
+    state = checkpoints.restore(newest.path, like, x.shardings(like) if isinstance(x, Spread) else None)
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(state.params)):  # no step would be finite
+        raise NonFinite(
+            f"{newest.path}: a parameter is not finite, though the files are as they were written: a fault of memory? "
+            "Remove that folder, and the same command goes on from the checkpoint before it."
+        )
+    return state, newest.pending
 
 
 class Record:

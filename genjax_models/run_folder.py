@@ -15,7 +15,7 @@ import numpy as np
 from genjax_models.checkpoints import sync_folder
 from genjax_models.config import Config
 from genjax_models.core import Batch
-from genjax_models.errors import RunError
+from genjax_models.errors import RunError, naming
 from genjax_models.overlay import differences, from_json, to_json
 from genjax_models.tables import types
 
@@ -66,11 +66,17 @@ def building_path(path: Path) -> Path:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, text or bytes, so that it is whole or not there."""
     building = building_path(path)
-    with building.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    building.replace(path)
+    with naming(path):
+        try:
+            with building.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            building.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                building.unlink()
+            raise
     sync_folder(path.parent)
 
 
@@ -255,5 +261,5 @@ class Metrics:
         self.rows.append(row)
         if not self.writes:
             return
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -17,8 +17,8 @@ from jax.sharding import Mesh
 from genjax_models import sweep_report
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset
-from genjax_models.errors import RunError
-from genjax_models.experiment import StopSignals
+from genjax_models.errors import RunError, naming
+from genjax_models.experiment import GO_ON, StopSignals
 from genjax_models.labels import point_label
 from genjax_models.measuring import Log
 from genjax_models.overlay import to_json
@@ -74,6 +74,7 @@ def sweep_run(
     Raises:
         UserError: all that is wrong with devices, axes, points, data or folder, before anything runs.
         Interrupted: SIGINT or SIGTERM came; the sweep is saved.
+        OSError: something cannot be written; what was saved before stands.
     """
     started = time.perf_counter() if started is None else started
     folder, mesh = Path(folder), points_mesh() if mesh is None else mesh
@@ -115,6 +116,7 @@ def sweep_run(
                 f"{len(members)} members, {left} program{'s' * (left > 1)} to compile, devices: {mesh.size}"
                 + (f", {shares} to each batch" if shares > 1 else "")
             )
+        stack.enter_context(naming(folder, lambda: f"The checkpoints of all members stand. {GO_ON}"))
         for i, indices in enumerate(groups):
             own = [members[j] for j in indices]
             data, _ = prepared[own[0].run.config.data, own[0].run.config.evaluation]
