@@ -25,7 +25,12 @@ def test_readme_python_runs_as_written():
     assert namespace["metrics"]["bound"][-1] > -40
 
 
-LONG = ("discrete_estimators.ipynb", "two_styles.ipynb")  # what the others do with other models, among the slow drills
+LONG = (
+    "discrete_estimators.ipynb",
+    "sweeps.ipynb",
+    "tour.ipynb",
+    "two_styles.ipynb",
+)  # what the others do with other models, among the slow drills
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,14 @@ def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
         "commit it with its outputs"
     )
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+
+
+def test_a_notebook_and_its_text_have_the_same_code():
+    """notebooks/tour.py, for those who read changes, beside the notebook itself."""
+    cells = (ROOT / "notebooks" / "tour.py").read_text(encoding="utf-8").split("\n# %%")[1:]
+    text = [cell.strip() for cell in cells if not cell.startswith(" [markdown]")]
+    notebook = nbformat.read(ROOT / "notebooks" / "tour.ipynb", as_version=4)
+    assert text == [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def test_readme_commands_name_what_exists():
