@@ -1,4 +1,4 @@
-"""The site: `sphinx-build -W --keep-going notebooks build/site`. What is on it, `pages.py` makes from the repository."""
+"""The site, built by `sphinx-build -W --keep-going notebooks build/site`; most of it `pages.py` makes."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import genjax_models  # noqa: E402
 import pages  # noqa: E402
+
+import genjax_models  # noqa: E402
 
 project = "genjax_models"
 version = release = genjax_models.__version__

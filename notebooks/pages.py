@@ -5,13 +5,15 @@ import ast
 import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import inspect
+import itertools
 import os
 import pkgutil
 import re
 import runpy
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +22,7 @@ import flax.linen as nn
 
 import genjax_models
 from genjax_models import cli
-from genjax_models.config import children, describe, field, is_config_type
+from genjax_models.config import describe, is_config_type
 from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
 from genjax_models.papers import Table
@@ -119,12 +121,19 @@ def citation_links(citation: str) -> str:
 def table_pages() -> Iterator[tuple[str, str]]:
     found = cli.catalogue()
     needs = {
-        "models": "What each can compute, and so what trains it, its capability says: see {py:obj}`genjax_models.core`.",
+        "models": "The capability says what a model can compute, and so what trains it: {py:obj}`genjax_models.core`.",
         "objectives": "The capability is what an objective needs of a model at the least.",
     }
     for package, rows in found.items():
         title = {"models": "All models", "objectives": "All objectives"}[package]
-        lines = [f"# {title}", "", needs[package], "", "| name | capability | what it is | from |", "| --- | --- | --- | --- |"]
+        lines = [
+            f"# {title}",
+            "",
+            needs[package],
+            "",
+            "| name | capability | what it is | from |",
+            "| --- | --- | --- | --- |",
+        ]
         for row in rows:
             words = link(row["name"], package), row["capability"], row["description"], citation_links(row["citation"])
             lines.append(f"| {' | '.join(map(cell, words))} |")
@@ -143,7 +152,9 @@ def configurations() -> dict[str, Any]:
 
 def tables() -> dict[str, Table]:
     """The TABLE of every file in configs/papers/, by the file's name."""
-    return {path.stem: runpy.run_path(str(path))["TABLE"] for path in sorted((ROOT / "configs" / "papers").glob("*.py"))}
+    return {
+        path.stem: runpy.run_path(str(path))["TABLE"] for path in sorted((ROOT / "configs" / "papers").glob("*.py"))
+    }
 
 
 def named_works(text: str) -> set[str]:
@@ -163,13 +174,12 @@ def work_page() -> str:
         name: set().union(*(named_works(cell.paper.where) for cell in table.cells if cell.paper))
         for name, table in tables().items()
     }
-    lines = [
-        "# Index by paper",
-        "",
+    about = (
         "Every work that something here is from, with what that is: models and objectives, their parts, optimizers and "
         "data, the configurations that use them, and the tables that have the paper's figures. `genjax-models cite` "
-        "prints those of a run.",
-    ]
+        "prints those of a run."
+    )
+    lines = ["# Index by paper", "", about]
     for phrase, work in sorted(WORKS.items(), key=lambda item: (item[0].casefold(), item[1].year)):
         lines += ["", f"({work.key})=", "", f"## {phrase}", "", f"*{plain(work.title)}*", ""]
         parts: dict[str, list[str]] = {
@@ -206,7 +216,12 @@ def paper_pages() -> Iterator[tuple[str, str]]:
 def paper_table(name: str, table: Table) -> str:
     """A table that was not run yet: the paper's figures alone."""
     lines = [f"# {table.title}", "", f"In {table.unit}. Not run yet: `genjax-models reproduce {name} --budget full`."]
-    lines += ["", *([table.notes, ""] if table.notes else []), "| row | column | paper | where |", "| --- | --- | ---: | --- |"]
+    lines += [
+        "",
+        *([table.notes, ""] if table.notes else []),
+        "| row | column | paper | where |",
+        "| --- | --- | ---: | --- |",
+    ]
     for c in table.cells:
         figure = where = ""
         if c.paper is not None:
@@ -219,14 +234,20 @@ def paper_table(name: str, table: Table) -> str:
 
 
 def configuration_page() -> str:
-    lines = [
-        "# Configurations",
-        "",
+    about = (
         "The files of `configs/`, as they are: `genjax-models train configs/NAME.py` trains one, and `genjax-models "
-        "sweep` those that set SWEEP.",
-    ]
+        "sweep` those that set SWEEP."
+    )
+    lines = ["# Configurations", "", about]
     for path in sorted((ROOT / "configs").glob("*.py")):
-        lines += ["", f"(config-{path.stem})=", "", f"## {path.stem}", "", code(path.read_text(encoding="utf-8"), "python")]
+        lines += [
+            "",
+            f"(config-{path.stem})=",
+            "",
+            f"## {path.stem}",
+            "",
+            code(path.read_text(encoding="utf-8"), "python"),
+        ]
         if path.with_suffix(".png").is_file():
             lines += ["", f"![its figures](/../configs/{path.stem}.png)"]
     return "\n".join(lines)
@@ -248,7 +269,13 @@ def command_page() -> str:
     with columns(WIDTH):
         top = cli.parser()
         commands = subcommands(top)
-        lines = ["# Commands", "", "What `genjax-models --help` and the `--help` of each command print.", "", code(top.format_help())]
+        lines = [
+            "# Commands",
+            "",
+            "What `genjax-models --help` and the `--help` of each command print.",
+            "",
+            code(top.format_help()),
+        ]
         for name, parser in commands:
             lines += ["", f"## {name}", "", code(parser.format_help())]
     return "\n".join(lines)
@@ -283,8 +310,8 @@ def modules() -> dict[str, ModuleType]:
         package, _, own = name.partition(".")
         if own and importlib.util.find_spec(f"genjax_models.{name}") is not None:
             module = importlib.import_module(f"genjax_models.{name}")
-            exported = found[package].__all__
-            if not any(getattr(found[package], n).__module__ == module.__name__ for n in exported if n != n.upper()):
+            exported = (getattr(found[package], n) for n in found[package].__all__)
+            if not any(getattr(value, "__module__", None) == module.__name__ for value in exported):
                 found[name] = module
     return dict(sorted(found.items()))
 
@@ -378,50 +405,46 @@ def write(folder: Path) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-# Docstrings are plain text with a few sections, and equations set off by blank lines; these make them what Sphinx reads.
+# Docstrings are plain text with a few sections, and equations that blank lines set off; this makes them what Sphinx
+# reads.
 
-SECTION = re.compile(r"(Args|Returns|Raises|Example|Examples|Reference|References|Yields|Note):$")
+SECTION = re.compile(r"(Args|Returns|Raises|Example|Reference):$")
 
 
 def escaped(line: str) -> str:
-    """A line whose bars and trailing underscores mean themselves, outside of backticks."""
+    """A line whose bars, stars and trailing underscores mean themselves, outside of backticks."""
     parts = re.split(r"(`[^`]*`)", line)
     plain = (re.sub(r"(?<=\w)_(?!\w)", r"\\_", re.sub(r"([|*\\])", r"\\\1", part)) for part in parts[::2])
     return "".join(a + b for a, b in zip(plain, [*parts[1::2], ""], strict=True))
-
-
-def as_restructured(lines: list[str]) -> list[str]:
-    """A docstring's lines as reStructuredText with napoleon's sections: equations and tables are set as they are."""
-    out: list[str] = []
-    section = block = False
-    for i, line in enumerate(lines):
-        indented = line.startswith(" ")
-        if line.strip():
-            if block and not indented:
-                block = False
-            section = bool(SECTION.match(line)) or (section and indented)
-            opens = indented and not section and not block and (i == 0 or not lines[i - 1].strip())
-            listed = re.match(r"\S+ {2,}\S", line) and not section and not block
-            if listed and i and not lines[i - 1].strip():  # a table of names, not indented
-                out += ["::", ""]
-                table = True
-            else:
-                table = bool(listed) and out[-1].startswith("    ") and not block
-            if opens:
-                out += ["::", ""]
-                block = True
-            if table:
-                line = f"    {line}"
-            elif not block and not line.lstrip().startswith((">>>", "...")) and not SECTION.match(line):
-                line = escaped_argument(line) if section else escaped(line)
-        out.append(line)
-    return out
 
 
 def escaped_argument(line: str) -> str:
     """A line of a section; the stars of `**fields:` are napoleon's."""
     match = re.match(r"(\s+\*{1,2}\w+)(:.*)", line)
     return match[1] + escaped(match[2]) if match else escaped(line)
+
+
+def as_restructured(lines: Sequence[str]) -> list[str]:
+    """A docstring's lines as reStructuredText, with the sections left to napoleon; equations and tables stay as set."""
+    out: list[str] = []
+    section = ""
+    for blank, group in itertools.groupby(lines, lambda line: not line.strip()):
+        if blank:
+            continue
+        paragraph = list(group)
+        indented = all(line.startswith(" ") for line in paragraph)
+        match = SECTION.match(paragraph[0])
+        section = match[1] if match else section if indented else ""
+        if section == "Example":
+            out += paragraph
+        elif section:
+            out += map(escaped_argument, paragraph)
+        elif indented or re.match(r"\S+ {2,}\S", paragraph[0]):
+            out += ["::", "", *(f"    {line}" for line in paragraph)]
+        else:
+            out += map(escaped, paragraph)
+        out.append("")
+    return out
 
 
 def fields_of(cls: Any) -> list[str]:
