@@ -180,7 +180,7 @@ def _scaffold(root: Path, name: str, plan: Plan) -> Made:
     init = f"genjax_models/{plan.package}/__init__.py"
     _check_clone(root, (init, CONFORMANCE, README, CHANGELOG))
     cls = class_name(name)
-    made = _files(name, cls, plan)
+    made = files(name, plan)
     before = {path: (root / path).read_text(encoding="utf-8") for path in (init, CONFORMANCE, README, CHANGELOG)}
     _check_taken(name, cls, plan, {path: before[path] for path in (init, CONFORMANCE)})
     if there := [path for path in made if (root / path).exists()]:
@@ -223,12 +223,16 @@ def _scaffold(root: Path, name: str, plan: Plan) -> Made:
     return Made(tuple(made), tuple(changed), (f"genjax-models train configs/{name}_digits.py", own(plan.tests)))
 
 
-def _files(name: str, cls: str, plan: Plan) -> dict[str, str]:
-    """The new files, by path."""
-    own = {"name": name, "Class": cls}
+def files(name: str, plan: Plan) -> dict[str, str]:
+    """The new files of a plan, by path."""
+    own = {"name": name, "Class": class_name(name)}
     own |= {key: Template(value).substitute(own) for key, value in plan.config.items()}
-    texts = {file: (PACKAGE / "templates" / f"{file}.txt").read_text(encoding="utf-8") for _, file in plan.files}
-    return {Template(path).substitute(own): Template(texts[file]).substitute(own) for path, file in plan.files}
+
+    def filled(template: str) -> str:
+        text = (PACKAGE / "templates" / f"{template}.txt").read_text(encoding="utf-8")
+        return Template(text).substitute(own)
+
+    return {Template(path).substitute(own): filled(template) for path, template in plan.files}
 
 
 def _check_clone(root: Path, files: tuple[str, ...]) -> None:
@@ -257,7 +261,7 @@ def _check_taken(name: str, cls: str, plan: Plan, edited: Mapping[str, str]) -> 
     """Raise ConfigError where the name, or its class, means something else in a table or a file that gets it."""
     if name in types():
         raise ConfigError(f"name: got {name!r}, which {types()[name].__name__} has in the tables; take another.")
-    new = {path: text for path, text in _files("name_of_it", "ClassOfIt", plan).items() if path.endswith(".py")}
+    new = {path: text for path, text in files("name_of_it", plan).items() if path.endswith(".py")}
     for path, text in {**edited, **new}.items():
         if taken := {name, cls} & _identifiers(text):
             where = path if path in edited else "the file that is made"

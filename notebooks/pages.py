@@ -27,6 +27,8 @@ from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
 from genjax_models.papers import Table
 from genjax_models.references import WORKS, cited, works
+from genjax_models.scaffold import MODELS as MADE
+from genjax_models.scaffold import OBJECTIVE, files
 from genjax_models.tables import types
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,8 +58,8 @@ def rewritten(text: str) -> str:
         if re.match(r"https?:|#", target):
             return match[0]
         folder, _, name = target.rpartition("/")
-        if folder == "notebooks":
-            return f"](/{name})"
+        if folder.partition("/")[0] == "notebooks":
+            return f"]({target.removeprefix('notebooks')})"
         if target in HOMES:
             return f"](/generated/{HOMES[target]}.md)"
         if folder in FOLDERS and name.endswith(".md"):
@@ -93,14 +95,22 @@ def cell(text: str) -> str:
 def document_pages() -> Iterator[tuple[str, str]]:
     readme = sections(rewritten(read("README.md")))
     start = [readme[""], *(f"## {title}\n\n{readme[title]}" for title in START)]
+    others = {slug(title): title for title in readme if title and title not in (*START, *REPLACED)}
+    names = "\n".join(f"/generated/readme/{name}" for name in others)
+    start.append(f"```{{toctree}}\n:hidden:\n:caption: Use\n\n{names}\n```")
     yield "parts/start.md", "\n\n".join(start)
-    for title, body in readme.items():
-        if title and title not in (*START, *REPLACED):
-            yield f"readme/{slug(title)}.md", f"# {title}\n\n{body}"
+    for name, title in others.items():
+        yield f"readme/{name}.md", f"# {title}\n\n{readme[title]}"
     for path, name in HOMES.items():
         yield f"{name}.md", rewritten(read(path))
     for path in sorted((ROOT / "tests" / "benchmarks").glob("*.md")):
         yield f"benchmarks/{path.name}", rewritten(path.read_text(encoding="utf-8"))
+
+
+def scaffold_parts() -> Iterator[tuple[str, str]]:
+    """The files that the guides are about."""
+    for name, plan in (("my_model", MADE["LatentVariableModel"]), ("my_objective", OBJECTIVE)):
+        yield f"parts/{name}.md", code(next(iter(files(name, plan).values())), "python")
 
 
 def link(name: str, package: str) -> str:
@@ -387,7 +397,7 @@ def reference_pages() -> Iterator[tuple[str, str]]:
 
 def pages() -> dict[str, str]:
     """Every made page by its path below notebooks/generated/."""
-    found = dict([*document_pages(), *table_pages(), *paper_pages(), *reference_pages()])
+    found = dict([*document_pages(), *scaffold_parts(), *table_pages(), *paper_pages(), *reference_pages()])
     return found | {"works.md": work_page(), "configurations.md": configuration_page(), "commands.md": command_page()}
 
 
