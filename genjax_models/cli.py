@@ -385,6 +385,26 @@ def parser() -> argparse.ArgumentParser:
     what = "a run folder, a Python file that sets CONFIG, or a name such as vae, iwae, adam or mnist"
     citing.add_argument("names", nargs="+", metavar="NAME", help=what)
 
+    scaffolding = commands.add_parser(
+        "scaffold",
+        help="the files of a new model or objective, in a clone of this project",
+        description="Write a small model or objective that works into the clone that genjax-models runs from, to be "
+        "edited: its file, a configuration for the digits, and its lines in the tables, the tests, the README and the "
+        "changelog; of an objective also its proof by enumeration. Called in the clone's top folder. Nothing is "
+        "overwritten.",
+        epilog="For example\n"
+        "  genjax-models scaffold model my_model --capability LikelihoodModel\n"
+        "  genjax-models scaffold objective my_objective",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    scaffolding.add_argument("kind", choices=("model", "objective"), help="which of the two")
+    scaffolding.add_argument("name", metavar="NAME", help="in small letters with underscores, such as my_model")
+    scaffolding.add_argument(
+        "--capability",
+        choices=("LatentVariableModel", "LikelihoodModel", "ImplicitModel"),
+        help="of a model: p(x, z) and q(z | x), an exact log p(x), or samples alone (default: LatentVariableModel)",
+    )
+
     listing = commands.add_parser(
         "list",
         help="the models and objectives, and which fit",
@@ -1101,6 +1121,19 @@ def _cite(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _scaffold(arguments: argparse.Namespace) -> int:
+    from genjax_models.errors import ConfigError
+    from genjax_models.scaffold import scaffold_model, scaffold_objective
+
+    if arguments.kind == "model":
+        print(scaffold_model(Path(), arguments.name, arguments.capability or "LatentVariableModel"))
+        return 0
+    if arguments.capability is not None:
+        raise ConfigError("--capability: an objective has none; leave it out, or scaffold a model.")
+    print(scaffold_objective(Path(), arguments.name))
+    return 0
+
+
 def _list(arguments: argparse.Namespace) -> int:
     found = catalogue()
     if arguments.json:
@@ -1158,6 +1191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "reproduce": _reproduce,
             "shard": _shard,
             "cite": _cite,
+            "scaffold": _scaffold,
             "tensorboard": _tensorboard,
             "list": _list,
         }

@@ -16,7 +16,7 @@ LAYERS = [
     {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints", "streaming"},
-    {"mixture", "papers"},
+    {"mixture", "papers", "scaffold"},
     {"papers_report"},
     {"canvas_plots", "comparison_plots", "diagnostic_plots", "sound"},
     {"inspection"},

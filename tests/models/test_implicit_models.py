@@ -97,7 +97,7 @@ def test_functions_of_one_example(x64, small):
         assert worst(jax.tree.map(lambda v, i=i: v[i], batched), single(keys[i], x[i])) < 1e-12
     assert batched["sample"].shape == (3, small.visible)
     assert np.ptp(batched["sample"], axis=0).min() > 1e-6
-    if small.config.data == "unit":
+    if small.config.data_support == "unit":
         assert batched["sample"].min() > 0
         assert batched["sample"].max() < 1
     else:
