@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.arrays import check_fractions, parted, require_room
+from genjax_models.data.arrays import require_room
 from genjax_models.data.dataset import (
     BINARIZATION_HELP,
     DEQUANTIZATION_HELP,
@@ -19,6 +19,7 @@ from genjax_models.data.dataset import (
     from_intensities,
 )
 from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
+from genjax_models.data.own_rows import check_fractions, parted
 from genjax_models.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm")

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.arrays import check_fractions, parted, require_room
+from genjax_models.data.arrays import require_room
 from genjax_models.data.dataset import Dataset, Labels
 from genjax_models.data.folder import read_bytes
 from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
+from genjax_models.data.own_rows import check_fractions, parted
 from genjax_models.data.speech import framed, read_wav
 from genjax_models.errors import DataError
 
