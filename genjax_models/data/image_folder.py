@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -49,6 +49,39 @@ def _flat(image: Any, color: Color) -> Any:
     return image.convert("L" if color == "grey" else "RGB")
 
 
+def decode_image(file: IO[bytes], size: tuple[int, int] | None, color: Color) -> np.ndarray:
+    """An image as bytes [height, width, channels], as `read_image` has it; of its own size where that is None.
+
+    Raises:
+        DataError: an image that is animated, smaller than `size`, or of more pixels than 8192 x 8192; other errors of
+            Pillow where it is broken.
+    """
+    # Imported here: no other source needs it.
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
+                    "make it smaller first"
+                )
+            # MPO has other views of the same picture behind the first, as some cameras save them.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                raise DataError("has several frames, an animation or pages; save the one that is wanted alone")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            height, width = size or (upright.height, upright.width)
+            if upright.height < height or upright.width < width:
+                raise DataError(
+                    f"is {upright.height} pixels high and {upright.width} wide, smaller than size {height} x "
+                    f"{width}; give a smaller size, or leave it out"
+                )
+            fitted = ImageOps.fit(_flat(upright, color), (width, height), Image.Resampling.BOX)
+            return np.asarray(fitted, np.uint8).reshape(height, width, CHANNELS[color])
+
+
 def read_image(path: Path, size: tuple[int, int], color: Color = "grey") -> np.ndarray:
     """An image as bytes [height, width, channels]: turned as its EXIF data say, the middle cut out in the shape of
     `size`, and every pixel the mean of those that it covers.
@@ -61,31 +94,9 @@ def read_image(path: Path, size: tuple[int, int], color: Color = "grey") -> np.n
     Raises:
         DataError: a file that is no image, broken, animated, smaller than `size`, or of more pixels than 8192 x 8192.
     """
-    # Imported here: no other source needs it.
-    from PIL import Image, ImageOps
-
-    height, width = size
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
-            with Image.open(file, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise DataError(
-                        f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
-                        "make it smaller first"
-                    )
-                # MPO has other views of the same picture behind the first, as some cameras save them.
-                if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise DataError("has several frames, an animation or pages; save the one that is wanted alone")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                if upright.height < height or upright.width < width:
-                    raise DataError(
-                        f"is {upright.height} pixels high and {upright.width} wide, smaller than size {height} x "
-                        f"{width}; give a smaller size, or leave it out"
-                    )
-                fitted = ImageOps.fit(_flat(upright, color), (width, height), Image.Resampling.BOX)
-                return np.asarray(fitted, np.uint8).reshape(height, width, CHANNELS[color])
+        with open(path, "rb") as file:
+            return decode_image(file, size, color)
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
     # Broken files make Pillow raise errors of many kinds, and bombs one of its own.

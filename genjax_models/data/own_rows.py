@@ -232,11 +232,17 @@ class OwnRows(DataConfig):
             DataError: what cannot be read; dtypes or shapes that do not fit; values that are missing or not finite;
                 binarization of values outside [0, 1].
         """
-        source, rows, image_shape = self._rows(data_dir)
+        return self.dataset(*self._rows(data_dir))
+
+    def dataset(self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None) -> Dataset:
+        """The three splits of rows as `_rows` gives them: scaled, split, and with noise.
+
+        Raises:
+            DataError: values that are not finite, or outside [0, 1] where noise needs them there.
+        """
         values = self._values(source, rows, image_shape)
-        return as_dataset(
-            parted(values, source, self.validation_fraction, self.test_fraction), image_shape, source, self
-        )
+        parts = parted(values, source, self.validation_fraction, self.test_fraction)
+        return as_dataset(parts, image_shape, source, self)
 
 
 @config
