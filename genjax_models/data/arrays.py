@@ -75,6 +75,7 @@ def _check_header(stream: IO[bytes], size: int, name: str) -> None:
 
 def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None:
     """Raise DataError where a chosen array of a `.npz` file claims to be larger than its bytes can be."""
+    size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = set(archive.namelist())
         for key in keys.values():
@@ -82,10 +83,10 @@ def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None
             name = f"{path}, {key}"
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"{name}: is compressed as numpy does not; save it by numpy.savez_compressed.")
-            if info.file_size > MOST_DEFLATED * (info.compress_size + 1):
+            if info.compress_size > size or info.file_size > MOST_DEFLATED * (info.compress_size + 1):
                 raise DataError(
-                    f"{name}: cannot be read ({info.compress_size} bytes that claim to be {info.file_size}); expected "
-                    "a whole .npy or .npz file."
+                    f"{name}: cannot be read ({min(size, info.compress_size)} bytes that claim to be "
+                    f"{info.file_size}); expected a whole .npy or .npz file."
                 )
             with archive.open(info) as stream:
                 if stream.read(6) != b"\x93NUMPY":
@@ -164,8 +165,8 @@ def labels_of(path: Path) -> Labels | None:
         return None
     examples = read(path)
     for name, labels in found.items():
-        number = len(examples[name])
-        if labels.shape != (number,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        number = len(np.atleast_1d(examples[name]))
+        if labels.shape != (number,) or labels.dtype.kind not in "iu" or (labels < 0).any():
             raise DataError(
                 f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
                 f"from 0 up of shape ({number},), one for each example."

@@ -19,6 +19,7 @@ SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 Delimiter = Literal["comma", "semicolon", "tab"]
 CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTES_A_CELL = 8  # of float64
+MOST_DIGITS = 19  # of an integer of 64 bits; a longer class is a name
 
 
 class Table(NamedTuple):
@@ -106,7 +107,9 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
             require_room(BYTES_A_CELL * len(numbers) * width, str(path))
     if not numbers:
         raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
-    return Table({"all": np.stack(numbers)}, None if at is None else np.array(labels))
+    return Table(
+        {"all": np.stack(numbers)}, None if at is None else np.array(labels, object)
+    )  # one long label makes text of an array long for all
 
 
 def _require_number(cell: str, i: int, place: str, at: int | None, names: list[str] | None) -> float:
@@ -193,7 +196,7 @@ def _by_pandas(path: Path) -> dict[str, np.ndarray]:
 def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Labels [N] of each split, as text, as integers from 0 up: those that they are, or their place in sorted order."""
     names = sorted(set().union(*(set(x.tolist()) for x in labels.values())))
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and len(name) < MOST_DIGITS for name in names):
         return {key: x.astype(np.int64) for key, x in labels.items()}
     places = {name: i for i, name in enumerate(names)}
     return {key: np.array([places[name] for name in x.tolist()], np.int64) for key, x in labels.items()}

@@ -1,5 +1,6 @@
 """A user's own folder of images."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -26,6 +27,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 # No others: some of Pillow's readers start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+DENSE = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # a pixel of these takes some share of a bit at least
+MOST_PIXELS_A_BYTE = 1 << 14
 MOST_PIXELS = 1 << 26  # of one image, 8192 x 8192; a small file may claim any number
 CHANNELS = {"grey": 1, "rgb": 3}
 Color = Literal["grey", "rgb"]
@@ -59,6 +62,8 @@ def decode_image(file: IO[bytes], size: tuple[int, int] | None, color: Color) ->
     # Imported here: no other source needs it.
     from PIL import Image, ImageOps
 
+    size_of_file = file.seek(0, io.SEEK_END)
+    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
         with Image.open(file, formats=FORMATS) as image:
@@ -67,6 +72,8 @@ def decode_image(file: IO[bytes], size: tuple[int, int] | None, color: Color) ->
                     f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
                     "make it smaller first"
                 )
+            if image.format in DENSE and image.width * image.height > MOST_PIXELS_A_BYTE * size_of_file:
+                raise DataError(f"claims {image.width} x {image.height} pixels in {size_of_file} bytes; save it again")
             # MPO has other views of the same picture behind the first, as some cameras save them.
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 raise DataError("has several frames, an animation or pages; save the one that is wanted alone")

@@ -148,7 +148,9 @@ def read_roll(content: bytes, name: str, steps_per_quarter: int) -> np.ndarray:
             f"{name}: lasts {steps} steps, more than the {MOST_STEPS} that are read; give fewer steps_per_quarter, or "
             "leave it out."
         )
-    edges = np.zeros((steps + 1, KEYS), np.int32)
-    np.add.at(edges, (start, played[:, 2] - LOWEST), 1)
-    np.add.at(edges, (stop, played[:, 2] - LOWEST), -1)
-    return (np.cumsum(edges[:-1], axis=0) > 0).astype(np.uint8)
+    roll: np.ndarray = np.zeros((steps, KEYS), np.uint8)
+    written = [0] * KEYS  # up to which step, for a key may be down by many notes at once
+    for begin, end, key in sorted(zip(start.tolist(), stop.tolist(), (played[:, 2] - LOWEST).tolist(), strict=True)):
+        roll[max(begin, written[key]) : end, key] = 1
+        written[key] = max(end, written[key])
+    return roll
