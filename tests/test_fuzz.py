@@ -87,10 +87,13 @@ def test_idx_files_that_claim(tmp_path):
     ("change", "message"),
     [
         # Types of elements beyond scipy's table, by which it reads past its end.
-        (lambda x: x.replace(struct.pack("<I", 9), struct.pack("<I", 81)), "element of type 81 in a matrix of class 6"),
+        (lambda x: x.replace(struct.pack("<I", 9), struct.pack("<I", 81)), "an element of type 81 where numbers"),
         (lambda x: readers._nested(20_000), "cells within cells, more than 3 deep"),  # past the end of the stack
         (lambda x: x.replace(struct.pack("<II", 9, 32), struct.pack("<II", 9, 2**31)), "an element claims 2147483648"),
-        (lambda x: x.replace(struct.pack("<II", 2, 2), struct.pack("<II", 2**14, 2**14)), "matrix claims 268435456"),
+        (
+            lambda x: x.replace(struct.pack("<II", 2, 2), struct.pack("<II", 2**14, 2**14)),
+            "a matrix of shape \\(16384, 16384\\) with 4 values",
+        ),
         (lambda x: x[:-3], "an element claims"),
         (lambda x: x[:128] + struct.pack("<II", 14, 0), "not enough values"),
     ],
@@ -162,6 +165,11 @@ def test_notes_that_last_take_a_roll_and_no_more():
 def test_pictures_that_claim(tmp_path):
     with pytest.raises(DataError, match=r"claims 8192 x 8192 pixels in \d+ bytes; save it again"):
         read_image(save(tmp_path / "x.png", readers._png_of(8192, 8192)), (2, 2))
+    # Part of a picture that claims four gigabytes.
+    claimed = readers._images()[0]
+    at = claimed.index(b"IDAT") - 4
+    claimed = claimed[:at] + struct.pack(">I", 2**32 - 9) + claimed[at + 4 :]
+    assert readers.check(readers.READERS["image"], claimed, tmp_path) is not None
     # Of an empty picture there is a pixel for less than a bit.
     from PIL import Image
 

@@ -1,6 +1,5 @@
 """The fixed binarization of MNIST by Larochelle and Murray."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +43,15 @@ def _read_text(data: bytes, path: Path) -> np.ndarray:
 
 def _read_matlab(data: bytes, path: Path) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
-            # About the type of sparse matrices, which are refused below.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            variables, names = read_variables(data, ["X"])
-            x = variables.get("X")
-    # Broken files make scipy raise errors of many kinds.
+        variables, names = read_variables(data, ["X"])
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file, found a broken one ({error}). Fetch it again.") from error
+    x = variables.get("X")
     if x is None:
         raise DataError(f"{path}: has no variable X, only {', '.join(names) or 'none'}. Save the images as X.")
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
-        found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+        found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {x.kind}"
         raise DataError(f"{path}: X is {found}, expected a full array of numbers. Save X as a plain matrix.")
     if x.ndim != 2 or x.shape[1] != COLUMNS:
         raise DataError(f"{path}: X has shape {x.shape}, expected [N, {COLUMNS}]. Save one image a row.")

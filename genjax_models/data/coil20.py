@@ -28,7 +28,7 @@ def read(path: Path) -> np.ndarray:
     try:
         found, _ = read_variables(read_bytes(path), ["fea", "gnd"])
         x, label = np.asarray(found["fea"], np.float32), np.asarray(found["gnd"]).ravel()
-    # Broken files make scipy raise errors of many kinds.
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file with fea and gnd ({error!r}). {FIX}") from error
     if x.shape != (OBJECTS * VIEWS, SIZE**2) or not np.array_equal(label, np.repeat(np.arange(OBJECTS) + 1, VIEWS)):

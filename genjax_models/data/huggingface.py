@@ -1,6 +1,5 @@
 """Data sets of the Hugging Face library `datasets`, from a folder or from the hub."""
 
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -195,7 +194,7 @@ class HuggingFace(ScaledRows):
         wrong, out = [], []
         for row, example in enumerate(stored):
             try:
-                image = decode_image(io.BytesIO(_content(example[column])), self.size, self.color)
+                image = decode_image(_content(example[column]), self.size, self.color)
                 image = image if CHANNELS[self.color] > 1 else image[..., 0]
                 shape = image.shape if shape is None else shape
                 if image.shape != shape:

@@ -3,7 +3,7 @@
 import io
 import warnings
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -52,28 +52,26 @@ def _flat(image: Any, color: Color) -> Any:
     return image.convert("L" if color == "grey" else "RGB")
 
 
-def decode_image(file: IO[bytes], size: tuple[int, int] | None, color: Color) -> np.ndarray:
+def decode_image(content: bytes, size: tuple[int, int] | None, color: Color) -> np.ndarray:
     """An image as bytes [height, width, channels], as `read_image` has it; of its own size where that is None.
 
     Raises:
         DataError: an image that is animated, smaller than `size`, or of more pixels than 8192 x 8192; other errors of
             Pillow where it is broken.
     """
-    # Imported here: no other source needs it.
+    # Imported here: no other source needs it. Of bytes in memory it takes no more than there are, whatever is claimed.
     from PIL import Image, ImageOps
 
-    size_of_file = file.seek(0, io.SEEK_END)
-    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(
                     f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
                     "make it smaller first"
                 )
-            if image.format in DENSE and image.width * image.height > MOST_PIXELS_A_BYTE * size_of_file:
-                raise DataError(f"claims {image.width} x {image.height} pixels in {size_of_file} bytes; save it again")
+            if image.format in DENSE and image.width * image.height > MOST_PIXELS_A_BYTE * len(content):
+                raise DataError(f"claims {image.width} x {image.height} pixels in {len(content)} bytes; save it again")
             # MPO has other views of the same picture behind the first, as some cameras save them.
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 raise DataError("has several frames, an animation or pages; save the one that is wanted alone")
@@ -102,8 +100,7 @@ def read_image(path: Path, size: tuple[int, int], color: Color = "grey") -> np.n
         DataError: a file that is no image, broken, animated, smaller than `size`, or of more pixels than 8192 x 8192.
     """
     try:
-        with open(path, "rb") as file:
-            return decode_image(file, size, color)
+        return decode_image(path.read_bytes(), size, color)
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
     # Broken files make Pillow raise errors of many kinds, and bombs one of its own.

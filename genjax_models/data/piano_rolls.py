@@ -31,7 +31,7 @@ def read(path: Path) -> list[list[np.ndarray]]:
     try:
         found, _ = read_variables(read_bytes(path), SPLITS)
         parts = [[np.asarray(roll) for roll in np.asarray(found[name]).ravel()] for name in SPLITS]
-    # Broken files make scipy raise errors of many kinds.
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file with {', '.join(SPLITS)} ({error!r}). {FIX}") from error
     for name, rolls in zip(SPLITS, parts, strict=True):
