@@ -22,6 +22,7 @@ import numpy as np
 from genjax_models import processes
 from genjax_models.core import TrainState
 from genjax_models.errors import RunError, naming
+from genjax_models.overlay import parse_json
 
 MANIFEST = "manifest.json"
 BLOCK = 4096  # bytes that a small file takes on most disks
@@ -165,9 +166,9 @@ def read_manifest(path: Path) -> tuple[Checkpoint, dict[str, str], dict[str, str
     """
     try:
         head, text = (path / MANIFEST).read_text(encoding="utf-8").split("\n", 1)
-        if json.loads(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
+        if parse_json(head)["sha256"] != hashlib.sha256(text.encode()).hexdigest():
             raise ValueError("its hash does not match")
-        noted = json.loads(text)
+        noted = parse_json(text)
         found = Checkpoint(path, noted["step"], noted["seconds"], noted["metric"], tuple(noted["pending"]))
         return found, noted["files"], noted["leaves"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -344,7 +344,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what = (
         "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv or .parquet file, "
-        "a folder of images or recordings, or one of shards"
+        "a folder of images, recordings or MIDI files, one of shards, or one of the library datasets"
     )
     inspecting.add_argument("source", metavar="CONFIG_OR_SOURCE", help=what)
     inspecting.add_argument("--data-dir", metavar="DIR", help=where)
@@ -525,10 +525,12 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
     """
     import dataclasses
 
-    from genjax_models.data import SOURCES, Files, ImageFolder, Shards, WavFolder
+    from genjax_models.data import SOURCES, Files, HuggingFace, ImageFolder, MidiFolder, Shards, WavFolder
     from genjax_models.data.files import SUFFIXES
     from genjax_models.data.folder import places_of
+    from genjax_models.data.huggingface import MARKS
     from genjax_models.data.image_folder import SUFFIXES as IMAGES
+    from genjax_models.data.midi_folder import SUFFIXES as MIDI
     from genjax_models.data.shard_index import INDEX
     from genjax_models.errors import ConfigError, nearest
     from genjax_models.overlay import overlay
@@ -545,8 +547,17 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
         source = load_source(name)
     elif folder is not None:
         suffixes = {path.suffix.lower() for path in folder.rglob("*")}
-        sounds = ".wav" in suffixes and suffixes.isdisjoint(IMAGES)
-        source = Shards(name) if (folder / INDEX).is_file() else WavFolder(name) if sounds else ImageFolder(name)
+        pictures = not suffixes.isdisjoint(IMAGES)
+        if (folder / INDEX).is_file():
+            source = Shards(name)
+        elif any((folder / mark).is_file() for mark in MARKS):
+            source = HuggingFace(name)
+        elif ".wav" in suffixes and not pictures:
+            source = WavFolder(name)
+        elif not suffixes.isdisjoint(MIDI) and not pictures:
+            source = MidiFolder(name)
+        else:
+            source = ImageFolder(name)
     elif Path(name).suffix.lower() in SUFFIXES:
         source = Files(name)
     else:

@@ -265,6 +265,8 @@ def _problems(value: Any, annotation: Any, metadata: dict, path: str) -> list[st
         return [f"{path}: got an empty string."]
     if isinstance(value, (bool, str)) or value is None:
         return []
+    if isinstance(value, numbers.Integral) and not -(2**63) <= int(value) < 2**63:
+        return [f"{path}: got {value!r}, expected a number of at most 64 bits."]
     if not math.isfinite(value):
         return [f"{path}: got {value!r}, expected a finite number."]
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

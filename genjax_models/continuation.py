@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.core import Batch
-from genjax_models.data import PianoRolls, Speech, evaluation_subset
+from genjax_models.data import MidiFolder, PianoRolls, Speech, evaluation_subset
 from genjax_models.errors import ModelError, UserError, require_count
 from genjax_models.evaluation import continue_sequences
 from genjax_models.experiment import load_run_data
@@ -18,6 +18,7 @@ from genjax_models.run_folder import open_run
 from genjax_models.sound import save_continuations, save_rolls, wav
 
 FILES = "sequences.npy", "continuations.png", "continuation_[0-9]*.mid", "continuation_[0-9]*.wav"
+QUARTER_SECONDS = 0.5  # of a quarter note, where nothing says how fast it is
 SPEECH_RATE = 8000  # samples a second of `data.Speech`
 
 
@@ -96,6 +97,8 @@ def _listen(source: Any, out: Path, sequences: list[np.ndarray], steps: int) -> 
     """The files by which sequences [T, F] can be seen or heard."""
     if isinstance(source, PianoRolls):
         return save_continuations(out, sequences, steps)
+    if isinstance(source, MidiFolder):
+        return save_continuations(out, sequences, steps, QUARTER_SECONDS / source.steps_per_quarter)
     if isinstance(source, Speech):
         files = [out / f"continuation_{i}.wav" for i in range(len(sequences))]
         for path, x in zip(files, sequences, strict=True):

@@ -5,6 +5,7 @@ A path names fields from the top, such as `optimizer.learning_rate`; elements of
 """
 
 import dataclasses
+import json
 import numbers
 import typing
 from collections.abc import Mapping
@@ -157,6 +158,14 @@ def to_json(config: Any, types: Mapping[str, type]) -> Any:
     return encode(config)
 
 
+def parse_json(text: str) -> Any:
+    """What JSON text holds; ValueError where that is none, also of brackets nested deeper than Python reads them."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def from_json(tree: Any, types: Mapping[str, type]) -> Any:
     """The configuration that `to_json` wrote, checked.
 
@@ -182,4 +191,7 @@ def from_json(tree: Any, types: Mapping[str, type]) -> Any:
             return tuple(decode(v) for v in value)
         return value
 
-    return validate(decode(tree))
+    try:
+        return validate(decode(tree))
+    except RecursionError:
+        raise ConfigError("nested too deep, expected a configuration such as `to_json` writes.") from None

@@ -7,7 +7,6 @@ folder for each; a study's in ROW/COLUMN/seed_N. table.md and table.json are wri
 import contextlib
 import dataclasses
 import datetime
-import json
 import math
 import os
 import platform
@@ -25,7 +24,7 @@ from genjax_models.config import Config, DataConfig
 from genjax_models.errors import MissingData, RunError, UserError, require_count
 from genjax_models.experiment import Interrupted, versions
 from genjax_models.measuring import Log
-from genjax_models.overlay import differences
+from genjax_models.overlay import differences, parse_json
 from genjax_models.papers import ERROR, Budget, Cell, Figure, Measure, Study, Table, check_table
 from genjax_models.papers_report import Outcome, Result, as_document, markdown, number_text
 from genjax_models.run_folder import CONFIG, RESULT, as_json, locked, open_run, write_whole
@@ -274,7 +273,7 @@ def _runs(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); remove it, and the same command makes it again.") from None
 
@@ -323,7 +322,7 @@ def _block(sweep: Path, seeds: int) -> int | None:
     """Points that run at once on a device: as the sweep was begun, else measured where several seeds share a device."""
     if (sweep / SWEEP).exists():
         try:
-            return json.loads((sweep / SWEEP).read_text(encoding="utf-8"))["block"]
+            return parse_json((sweep / SWEEP).read_text(encoding="utf-8"))["block"]
         except (ValueError, KeyError, TypeError):
             return None  # `sweep_run` says that it is damaged
     return None if seeds > jax.device_count() else 1

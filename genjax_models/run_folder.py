@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import os
+import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ import jax
 import numpy as np
 
 from genjax_models.checkpoints import sync_folder
-from genjax_models.config import Config
+from genjax_models.config import Config, matches
 from genjax_models.core import Batch
+from genjax_models.data.arrays import read
 from genjax_models.errors import RunError, naming
-from genjax_models.overlay import differences, from_json, to_json
+from genjax_models.overlay import differences, from_json, parse_json, to_json
 from genjax_models.tables import types
 
 FORMAT = 1
@@ -43,6 +45,9 @@ class DataSpec:
             if width is not None
         )
         return Batch(x, *context) if context else x  # type: ignore[arg-type]  # shapes stand for arrays
+
+
+DATA_TYPES = typing.get_type_hints(DataSpec)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +99,16 @@ def open_run(folder: Path) -> Run:
     if not path.is_file():
         raise RunError(f"{folder}: no run here, {CONFIG} is missing; give a folder that `train` made.")
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
+        noted = parse_json(path.read_text(encoding="utf-8"))
         if noted["format"] != FORMAT:
             raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
         spec = noted["data"]
         shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
         data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"], spec.get("context"))
+        if wrong := [name for name, kind in DATA_TYPES.items() if not matches(getattr(data, name), kind)]:
+            raise RunError(
+                f"{path}: data.{wrong[0]}: got {getattr(data, wrong[0])!r}; train anew, or put the file back."
+            )
         return Run(folder, from_json(noted["config"], types()), data)
     except RunError:
         raise
@@ -185,9 +194,10 @@ def read_by_example(path: Path) -> ByExample:
         FileNotFoundError: no such file.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-        rows, figures = arrays.pop("rows"), dict(json.loads(str(arrays.pop("figures"))))
+        if not path.exists():
+            raise FileNotFoundError(path)
+        arrays = read(path, lambda names, _: {name: name for name in names})
+        rows, figures = arrays.pop("rows"), dict(parse_json(str(arrays.pop("figures"))))
         if rows.ndim != 1 or any(values.shape != rows.shape for values in arrays.values()):
             raise ValueError("its arrays are of different shapes")
         return ByExample(rows, arrays, figures)
@@ -220,10 +230,11 @@ def locked(folder: Path) -> Iterator[None]:
 def read_metrics(path: Path, step: int) -> list[dict]:
     """The lines of a metrics.jsonl up to a step; none where there is no file."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
-            rows.append(json.loads(line))
-    return [row for row in rows if row["step"] <= step]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # the last line may be cut short by a crash, and any one damaged
+            rows.append(parse_json(line))
+    return [row for row in rows if isinstance(row, dict) and matches(row.get("step"), int) and row["step"] <= step]
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -236,7 +247,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{folder} is not finished, {RESULT} is missing; `genjax-models train {folder}` goes on.")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged ({error}); remove it, and train evaluates again.") from None
 
@@ -254,7 +265,7 @@ class Metrics:
         if not writes:
             return
         kept = "".join(json.dumps(row) + "\n" for row in self.rows)
-        if path.exists() and kept != path.read_text(encoding="utf-8"):
+        if path.exists() and kept != path.read_text(encoding="utf-8", errors="replace"):
             write_whole(path, kept)
 
     def add(self, row: dict) -> None:

@@ -21,7 +21,7 @@ from genjax_models.errors import RunError, naming
 from genjax_models.experiment import GO_ON, StopSignals
 from genjax_models.labels import point_label
 from genjax_models.measuring import Log
-from genjax_models.overlay import to_json
+from genjax_models.overlay import parse_json, to_json
 from genjax_models.points import Point, overrides_to_json
 from genjax_models.preparation import log_kind_of_data
 from genjax_models.run_folder import (
@@ -154,7 +154,7 @@ def create_or_match_sweep(folder: Path, config: Config, sweep: Sweep, points: Se
     path = folder / SWEEP
     if path.exists():
         try:
-            there, document = dict(json.loads(path.read_text(encoding="utf-8"))), json.loads(text)
+            there, document = dict(parse_json(path.read_text(encoding="utf-8"))), json.loads(text)
             number = len(there["points"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path} is damaged ({error}); give another --run-dir.") from None
@@ -181,7 +181,7 @@ def _resume(run: SweepRun) -> None:
     path = run.folder / PROGRESS
     if path.exists():
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
+            noted = parse_json(path.read_text(encoding="utf-8"))
             rungs = dict(noted["rungs"])
             rows = [(r["status"], r["step"], r["note"], r["metrics"]) for r in noted["members"]]
             pairs = list(zip(run.members, rows, strict=True))
@@ -208,7 +208,7 @@ def _read_result(run: SweepRun, member: Member) -> None:
     if not path.exists():
         return
     try:
-        result = figures(dict(json.loads(path.read_text(encoding="utf-8"))))
+        result = figures(dict(parse_json(path.read_text(encoding="utf-8"))))
     except (ValueError, TypeError) as error:
         run.log(f"{path} is damaged ({error}); evaluating that member again.")
         member.status = "running"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from genjax_models.measuring import (
     test_sampler,
     worth,
 )
+from genjax_models.overlay import parse_json
 from genjax_models.points import Point
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
 from genjax_models.stack import Stack, on_host
@@ -362,7 +362,7 @@ class _Training:
 def _noted_choices(path: Path, log: Log) -> dict:
     """What choices.json holds, of which every group has a size of block."""
     try:
-        noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        noted = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         for choice in noted.values():
             require_count("block", choice["block"])
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:

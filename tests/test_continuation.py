@@ -8,7 +8,7 @@ import pytest
 from genjax_models.cli import main
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.continuation import _listen, continue_run
-from genjax_models.data import Arrays, PianoRolls, Speech
+from genjax_models.data import Arrays, MidiFolder, PianoRolls, Speech
 from genjax_models.errors import ModelError, UserError
 from genjax_models.experiment import train_run
 from genjax_models.models import FVSBN, RecurrentLikelihood
@@ -64,6 +64,9 @@ def test_files_by_the_kind_of_data(tmp_path):
     rolls = [np.eye(6, 88), np.ones((4, 88))]
     names = {path.name for path in _listen(PianoRolls(), tmp_path, rolls, 2)}
     assert names == {"continuations.png", *(f"continuation_{i}.{s}" for i in (0, 1) for s in ("mid", "wav"))}
+    assert {path.name for path in _listen(MidiFolder("x", steps_per_quarter=2), tmp_path, rolls, 2)} == names
+    with wave.open(str(tmp_path / "continuation_1.wav")) as file:  # a quarter note is half a second
+        assert file.getnframes() == file.getframerate() * 4 // 4
     speech = Speech(scale=2700.0)
     (path,) = _listen(speech, tmp_path, [np.array([[0.5, -1.0], [2.0, 0.0]])], 1)
     with wave.open(str(path)) as file:

@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Evaluation, ObjectiveConfig, Training, annotations, config, field, validate
-from genjax_models.data import MNIST, SOURCES, UCI, Arrays, Digits, Files, ImageFolder, Shards, WavFolder
+from genjax_models.data import (
+    MNIST,
+    SOURCES,
+    UCI,
+    Arrays,
+    Digits,
+    Files,
+    HuggingFace,
+    ImageFolder,
+    MidiFolder,
+    Shards,
+    Sklearn,
+    WavFolder,
+)
 from genjax_models.errors import ConfigError
 from genjax_models.models import MODELS, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import NETWORKS
@@ -184,6 +197,9 @@ def example(cls):
         Files: {"path": "x.csv"},
         ImageFolder: {"path": "x"},
         WavFolder: {"path": "x"},
+        MidiFolder: {"path": "x"},
+        HuggingFace: {"path": "x"},
+        Sklearn: {"loader": "load_wine"},
         Shards: {"path": "x"},
         UCI: {"name": "adult"},
         Sum: {"parts": (Part(ELBO()),)},
@@ -254,9 +270,20 @@ BESIDE = {
     "scales": {"image_shape": (1024, 2048)},
     "validation": {"test": "test.csv"},
     "test": {"validation": "validation.csv"},
+    "subset": {"hub": True},
+    "revision": {"hub": True},
 }
 # Values where not any number or any two will do.
-FITTING = {"order": (1, 2, 0), "steps": (7,), "image_shape": (32, 64), "train_every": 3, "square": 5, "accumulate": 5}
+FITTING = {
+    "order": (1, 2, 0),
+    "steps": (7,),
+    "image_shape": (32, 64),
+    "train_every": 3,
+    "square": 5,
+    "accumulate": 5,
+    "columns": ("a", "b"),
+    "loader": "load_iris",
+}
 FIELDS = [(cls, name) for cls in types().values() for name in annotations(cls)]
 
 

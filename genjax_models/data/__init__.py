@@ -23,13 +23,16 @@ from genjax_models.data.download import fetch
 from genjax_models.data.files import Files
 from genjax_models.data.folder import data_folder
 from genjax_models.data.gaussians import Gaussians
+from genjax_models.data.huggingface import HuggingFace
 from genjax_models.data.image_folder import ImageFolder
+from genjax_models.data.midi_folder import MidiFolder
 from genjax_models.data.mnist import MNIST
 from genjax_models.data.piano_rolls import PianoRolls
 from genjax_models.data.planted import PlantedDigits, plant
 from genjax_models.data.rows import Rows, blocks, not_a_count, require_in_memory
 from genjax_models.data.shard_index import index_shards
 from genjax_models.data.shards import Shards, shard, write_shards
+from genjax_models.data.sklearn import Sklearn, from_bunch
 from genjax_models.data.solids import Solids
 from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
@@ -51,6 +54,9 @@ SOURCES: dict[str, type] = {
     "files": Files,
     "image_folder": ImageFolder,
     "wav_folder": WavFolder,
+    "midi_folder": MidiFolder,
+    "huggingface": HuggingFace,
+    "sklearn": Sklearn,
     "shards": Shards,
 }
 
@@ -68,12 +74,15 @@ __all__ = [
     "Digits",
     "Files",
     "Gaussians",
+    "HuggingFace",
     "ImageFolder",
     "Labels",
+    "MidiFolder",
     "PianoRolls",
     "PlantedDigits",
     "Rows",
     "Shards",
+    "Sklearn",
     "Solids",
     "Speech",
     "Support",
@@ -86,6 +95,7 @@ __all__ = [
     "evaluation_subset",
     "examples",
     "fetch",
+    "from_bunch",
     "index_shards",
     "not_a_count",
     "plant",

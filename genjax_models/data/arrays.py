@@ -5,26 +5,14 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.dataset import (
-    BINARIZATION_HELP,
-    DEQUANTIZATION_HELP,
-    Binarization,
-    Dataset,
-    Dequantization,
-    Labels,
-    Parts,
-    check,
-    check_noise,
-    from_intensities,
-    require_finite,
-    split,
-)
+from genjax_models.config import config, field, validate
+from genjax_models.data.dataset import Labels
 from genjax_models.data.folder import missing, places_of
+from genjax_models.data.own_rows import OwnRows, flattened
 from genjax_models.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -87,6 +75,7 @@ def _check_header(stream: IO[bytes], size: int, name: str) -> None:
 
 def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None:
     """Raise DataError where a chosen array of a `.npz` file claims to be larger than its bytes can be."""
+    size = os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
         members = set(archive.namelist())
         for key in keys.values():
@@ -94,10 +83,10 @@ def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None
             name = f"{path}, {key}"
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"{name}: is compressed as numpy does not; save it by numpy.savez_compressed.")
-            if info.file_size > MOST_DEFLATED * (info.compress_size + 1):
+            if info.compress_size > size or info.file_size > MOST_DEFLATED * (info.compress_size + 1):
                 raise DataError(
-                    f"{name}: cannot be read ({info.compress_size} bytes that claim to be {info.file_size}); expected "
-                    "a whole .npy or .npz file."
+                    f"{name}: cannot be read ({min(size, info.compress_size)} bytes that claim to be "
+                    f"{info.file_size}); expected a whole .npy or .npz file."
                 )
             with archive.open(info) as stream:
                 if stream.read(6) != b"\x93NUMPY":
@@ -155,125 +144,6 @@ def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choo
         raise DataError(f"{path}: cannot be read ({error}); expected a whole .npy or .npz file.") from error
 
 
-def flattened(
-    arrays: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None
-) -> tuple[dict[str, np.ndarray], tuple[int, ...] | None]:
-    """Examples as rows [N, D], and the shape of their images; bytes over 255, if any array has one above 1.
-
-    Args:
-        arrays: of each split, or one under "all": [N, D], [N, H, W] or [N, H, W, C].
-        source: what they are of, for messages.
-        image_shape: of rows that are flattened images.
-
-    Raises:
-        DataError: what are no numbers, an array of another rank or without values, examples of different shapes.
-    """
-    scale = any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
-    rows, shapes = {}, {}
-    for key, x in arrays.items():
-        name = source if key == "all" else f"{source}, {key}"
-        if x.ndim not in (2, 3, 4):
-            raise DataError(
-                f"{name}: got shape {x.shape}, expected [N, D], [N, H, W] or [N, H, W, C]. Reshape it, and save it "
-                "again."
-            )
-        if 0 in x.shape:
-            raise DataError(f"{name}: is empty, shape {x.shape}; expected at least one row and one value in it.")
-        if x.dtype.kind not in "biuf":
-            raise DataError(f"{name}: got dtype {x.dtype}, expected real numbers or bool. Convert it before saving.")
-        shapes[key] = x.shape[1:]
-        if scale and x.dtype == np.uint8:
-            x = x.astype(np.float32) / 255
-        rows[key] = x.reshape(len(x), -1)
-    if len(set(shapes.values())) > 1:
-        found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise DataError(
-            f"{source}: the splits have examples of different shapes, {found}; "
-            "expected the same in all. Save them alike."
-        )
-    shape = next(iter(shapes.values()))
-    if image_shape is not None and len(shape) > 1 and image_shape != shape:
-        raise DataError(
-            f"{source}: holds images of shape {shape}, but image_shape is {image_shape}. Leave image_shape out: "
-            "it is for flat rows."
-        )
-    return rows, image_shape or (shape if len(shape) > 1 else None)
-
-
-def finite(
-    rows: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None = None
-) -> dict[str, np.ndarray]:
-    """The rows as float32; DataError where a value is not finite, with its place in the image if there are images."""
-    out = {}
-    for key, x in rows.items():
-        # Too large for float32 becomes infinite, which is reported next.
-        with np.errstate(over="ignore"):
-            out[key] = x.astype(np.float32, copy=False)
-        fits = image_shape is not None and math.prod(image_shape) == x.shape[1]
-        examples = out[key].reshape(len(x), *image_shape) if fits and image_shape else out[key]
-        require_finite(examples, source if key == "all" else f"{source}, {key}")
-    return out
-
-
-def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
-    """The three splits that there are, or those of the rows under "all" by fractions and a fixed permutation."""
-    if "all" not in rows:
-        return rows["train"], rows["validation"], rows["test"]
-    x = rows["all"]
-    try:
-        return split(x, *(max(1, round(len(x) * fraction)) for fraction in (validation, test)))
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from error
-
-
-def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, noise: Any) -> Dataset:
-    """A checked data set whose support follows the values, after the binarization or dequantization of `noise`.
-
-    Args:
-        parts: the splits, float32 [N, D].
-        image_shape: of the rows, or None.
-        source: what they are of, for messages.
-        noise: a configuration with `binarization`, `levels` and `dequantization`.
-
-    Raises:
-        DataError: noise that the values do not allow; see `check`.
-    """
-    low, high = min(x.min() for x in parts), max(x.max() for x in parts)
-    unit = low >= 0 and high <= 1
-    binary = unit and all(bool(((x == 0) | (x == 1)).all()) for x in parts)
-    if not unit and noise.binarization != "none":
-        count = sum(int(((x < 0) | (x > 1)).sum()) for x in parts)
-        raise DataError(
-            f"{source}: {count} of {sum(x.size for x in parts)} values are outside [0, 1] (minimum {low:g}, "
-            f"maximum {high:g}), and binarization {noise.binarization!r} takes intensities in [0, 1]. Scale "
-            "the values before saving, or set binarization to 'none' for real data."
-        )
-    if noise.dequantization is not None and not unit:
-        raise DataError(
-            f"{source}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
-            "[0, 1]. Scale the values before saving, or leave dequantization None."
-        )
-    if noise.binarization != "none" or noise.dequantization is not None or (unit and not binary):
-        return from_intensities(*parts, noise.binarization, image_shape, source, noise.levels, noise.dequantization)
-    if binary:
-        train, validation, test = (x.astype(np.uint8) for x in parts)
-        return check(Dataset(train, validation, test, "binary", image_shape), source)
-    return check(Dataset(*parts, "real", image_shape), source)
-
-
-def check_fractions(validation: float, test: float) -> list[str]:
-    """What is wrong between the fractions, for a configuration's `check`."""
-    total = validation + test
-    wrong = f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1."
-    return [wrong] if total >= 1 else []
-
-
-def check_image_shape(shape: tuple[int, ...] | None) -> list[str]:
-    """What is wrong with the shape of rows that are images, for a configuration's `check`."""
-    wrong = f"image_shape: got {shape}, expected (height, width) or (height, width, channels)."
-    return [] if shape is None or len(shape) in (2, 3) else [wrong]
-
-
 def find_own(path: str, data_dir: str | None, name: str = "path") -> Path:
     """A user's own file, from the working folder or else the data folder; MissingData, naming the field, if it is
     nowhere."""
@@ -295,8 +165,8 @@ def labels_of(path: Path) -> Labels | None:
         return None
     examples = read(path)
     for name, labels in found.items():
-        number = len(examples[name])
-        if labels.shape != (number,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        number = len(np.atleast_1d(examples[name]))
+        if labels.shape != (number,) or labels.dtype.kind not in "iu" or (labels < 0).any():
             raise DataError(
                 f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
                 f"from 0 up of shape ({number},), one for each example."
@@ -305,7 +175,7 @@ def labels_of(path: Path) -> Labels | None:
 
 
 @config
-class Arrays(DataConfig):
+class Arrays(OwnRows):
     """Your own arrays from a `.npy` or `.npz` file: rows [N, D] or images [N, H, W] or [N, H, W, C].
 
     A `.npz` file with the keys `train`, `valid` (or `validation`) and `test` is used as it is split, and other keys are
@@ -317,28 +187,11 @@ class Arrays(DataConfig):
     """
 
     path: str = field(nonempty=True, help="the file; looked for from the working folder, then in the data folder")
-    binarization: Binarization = field(default="none", help=BINARIZATION_HELP)
-    levels: int | None = field(
-        default=None, ge=2, help="grey levels L of values k / (L - 1), 256 for bytes; None where there are none"
-    )
-    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
-    validation_fraction: float = field(
-        default=0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where the file has no splits"
-    )
-    test_fraction: float = field(
-        default=0.1, static=True, gt=0, lt=1, help="share of the rows for test, where the file has no splits"
-    )
-    image_shape: tuple[int, ...] | None = field(
-        default=None, ge=1, nonempty=True, help="height, width and channels of rows that are flattened images"
-    )
 
-    def check(self) -> list[str]:
-        """What is wrong between the fields."""
-        return [
-            *check_noise(self.binarization, self.dequantization, self.levels),
-            *check_fractions(self.validation_fraction, self.test_fraction),
-            *check_image_shape(self.image_shape),
-        ]
+    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+        validate(self)
+        path = find_own(self.path, data_dir)
+        return str(path), *flattened(read(path), str(path), self.image_shape)
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The labels that a `.npz` file has beside its three splits; None where it has none.
@@ -348,26 +201,3 @@ class Arrays(DataConfig):
         """
         validate(self)
         return labels_of(find_own(self.path, data_dir))
-
-    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
-        """The rows [N, D] as the file has them, by split or under "all": NaN where one is missing.
-
-        Raises:
-            DataError: as `load`, but for values that are not finite.
-        """
-        validate(self)
-        path = find_own(self.path, data_dir)
-        return flattened(read(path), str(path), self.image_shape)[0]
-
-    def load(self, data_dir: str | None = None) -> Dataset:
-        """The three splits; images are flattened to rows, and `image_shape` tells their shape.
-
-        Raises:
-            DataError: the file is missing, broken or pickled; keys, dtypes or shapes that do not fit; values that are
-                not finite; binarization of values outside [0, 1].
-        """
-        validate(self)
-        path = find_own(self.path, data_dir)
-        rows, image_shape = flattened(read(path), str(path), self.image_shape)
-        parts = parted(finite(rows, str(path), image_shape), str(path), self.validation_fraction, self.test_fraction)
-        return as_dataset(parts, image_shape, str(path), self)

@@ -1,7 +1,5 @@
 """The fixed binarization of MNIST by Larochelle and Murray."""
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ import numpy as np
 from genjax_models.config import DataConfig, config
 from genjax_models.data.dataset import Dataset, check
 from genjax_models.data.folder import find, read_bytes
+from genjax_models.data.matlab import START, read_variables
 from genjax_models.errors import DataError
 
 SUBFOLDER = "binarized_mnist"
@@ -43,22 +42,16 @@ def _read_text(data: bytes, path: Path) -> np.ndarray:
 
 
 def _read_matlab(data: bytes, path: Path) -> np.ndarray:
-    # Imported here: only these files need it, and it is slow to import.
-    import scipy.io
-
     try:
-        names = [name for name, _, _ in scipy.io.whosmat(io.BytesIO(data))]
-        with warnings.catch_warnings():
-            # About the type of sparse matrices, which are refused below.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            x = scipy.io.loadmat(io.BytesIO(data), variable_names=["X"]).get("X")
-    # Broken files make scipy raise errors of many kinds.
+        variables, names = read_variables(data, ["X"])
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file, found a broken one ({error}). Fetch it again.") from error
+    x = variables.get("X")
     if x is None:
         raise DataError(f"{path}: has no variable X, only {', '.join(names) or 'none'}. Save the images as X.")
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
-        found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+        found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {x.kind}"
         raise DataError(f"{path}: X is {found}, expected a full array of numbers. Save X as a plain matrix.")
     if x.ndim != 2 or x.shape[1] != COLUMNS:
         raise DataError(f"{path}: X has shape {x.shape}, expected [N, {COLUMNS}]. Save one image a row.")
@@ -79,7 +72,7 @@ def read(path: Path) -> np.ndarray:
         DataError: neither kind of file, a row of other than 784 values, a value other than 0 and 1, or no rows.
     """
     data = read_bytes(path)
-    if data.startswith(b"MATLAB 5.0 MAT-file"):
+    if data.startswith(START):
         rows = _read_matlab(data, path)
     elif data.startswith(b"MATLAB 7.3 MAT-file"):
         raise DataError(f"{path}: is a MATLAB 7.3 (HDF5) file, expected MATLAB v5 or text. Save it with -v7.")

@@ -1,6 +1,5 @@
 """COIL-20: twenty objects on a turntable (Nene, Nayar and Murase 1996)."""
 
-import io
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import numpy as np
 from genjax_models.config import DataConfig, config, field, validate
 from genjax_models.data.dataset import Dataset, Labels, check
 from genjax_models.data.folder import find, read_bytes
+from genjax_models.data.matlab import read_variables
 from genjax_models.errors import DataError
 
 SUBFOLDER, NAME = "coil20", "COIL20.mat"
@@ -25,13 +25,10 @@ def read(path: Path) -> np.ndarray:
     Raises:
         DataError: no MATLAB v5 file, or one without these images.
     """
-    # Imported here: only this file needs it, and it is slow to import.
-    import scipy.io
-
     try:
-        found = scipy.io.loadmat(io.BytesIO(read_bytes(path)), variable_names=["fea", "gnd"])
+        found, _ = read_variables(read_bytes(path), ["fea", "gnd"])
         x, label = np.asarray(found["fea"], np.float32), np.asarray(found["gnd"]).ravel()
-    # Broken files make scipy raise errors of many kinds.
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file with fea and gnd ({error!r}). {FIX}") from error
     if x.shape != (OBJECTS * VIEWS, SIZE**2) or not np.array_equal(label, np.repeat(np.arange(OBJECTS) + 1, VIEWS)):

@@ -89,8 +89,9 @@ def require_labels(source: Any, data_dir: str | None = None) -> Labels:
     if found is None:
         raise DataError(
             f"{type(source).__name__} has no labels; use data with labels: Digits, PlantedDigits, MNIST, COIL20, "
-            "Solids, Gaussians, ImageFolder of sub-folders, Files with a column named as `label`, or Arrays of a file "
-            "with train_labels, valid_labels and test_labels."
+            "Solids, Gaussians, ImageFolder, WavFolder or MidiFolder of sub-folders, Files with a column named as "
+            "`label`, HuggingFace or Sklearn with classes, or Arrays of a file with train_labels, valid_labels and "
+            "test_labels."
         )
     return found
 

@@ -9,35 +9,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.arrays import (
-    SPLITS,
-    as_dataset,
-    check_fractions,
-    check_image_shape,
-    find_own,
-    finite,
-    flattened,
-    labels_of,
-    parted,
-    read,
-    require_room,
-)
-from genjax_models.data.dataset import (
-    BINARIZATION_HELP,
-    DEQUANTIZATION_HELP,
-    Binarization,
-    Dataset,
-    Dequantization,
-    Labels,
-    check_noise,
-)
+from genjax_models.config import config, field, validate
+from genjax_models.data.arrays import SPLITS, find_own, labels_of, read, require_room
+from genjax_models.data.dataset import Labels
+from genjax_models.data.own_rows import ScaledRows, flattened, parted
 from genjax_models.errors import DataError, nearest
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 Delimiter = Literal["comma", "semicolon", "tab"]
 CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTES_A_CELL = 8  # of float64
+MOST_DIGITS = 19  # of an integer of 64 bits; a longer class is a name
 
 
 class Table(NamedTuple):
@@ -125,7 +107,9 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
             require_room(BYTES_A_CELL * len(numbers) * width, str(path))
     if not numbers:
         raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
-    return Table({"all": np.stack(numbers)}, None if at is None else np.array(labels))
+    return Table(
+        {"all": np.stack(numbers)}, None if at is None else np.array(labels, object)
+    )  # one long label makes text of an array long for all
 
 
 def _require_number(cell: str, i: int, place: str, at: int | None, names: list[str] | None) -> float:
@@ -212,29 +196,14 @@ def _by_pandas(path: Path) -> dict[str, np.ndarray]:
 def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Labels [N] of each split, as text, as integers from 0 up: those that they are, or their place in sorted order."""
     names = sorted(set().union(*(set(x.tolist()) for x in labels.values())))
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and len(name) < MOST_DIGITS for name in names):
         return {key: x.astype(np.int64) for key, x in labels.items()}
     places = {name: i for i, name in enumerate(names)}
     return {key: np.array([places[name] for name in x.tolist()], np.int64) for key, x in labels.items()}
 
 
-def to_unit(rows: Mapping[str, np.ndarray], train: np.ndarray, by_column: bool) -> dict[str, np.ndarray]:
-    """Values between 0 and 1 by the range of `train`; what is beyond it becomes 0 or 1, a constant column 0.
-
-    Args:
-        rows: arrays [N, D].
-        train: the training split [N, D].
-        by_column: each column by its own range; else all by one.
-    """
-    axis = 0 if by_column else None
-    low = train.min(axis=axis, keepdims=True).astype(np.float64)
-    width = train.max(axis=axis, keepdims=True) - low
-    divisor = np.where(width > 0, width, 1)
-    return {key: np.where(width > 0, np.clip((x - low) / divisor, 0, 1), 0) for key, x in rows.items()}
-
-
 @config
-class Files(DataConfig):
+class Files(ScaledRows):
     """Your own tables from `.npy`, `.npz`, `.csv` or `.parquet` files: rows [N, D], of arrays also images.
 
     One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and `test`
@@ -265,31 +234,10 @@ class Files(DataConfig):
         nonempty=True,
         help="the column with the classes, by name, or by its number from 0 where no header names it",
     )
-    scaling: Literal["none", "unit"] = field(
-        default="none", help="unit: to [0, 1] by the range of the training split; none: the values as they are"
-    )
-    binarization: Binarization = field(default="none", help=BINARIZATION_HELP)
-    levels: int | None = field(
-        default=None, ge=2, help="grey levels L of values k / (L - 1), 256 for bytes; None where there are none"
-    )
-    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP)
-    validation_fraction: float = field(
-        default=0.1, static=True, gt=0, lt=1, help="share of the rows for validation, where one file is split"
-    )
-    test_fraction: float = field(
-        default=0.1, static=True, gt=0, lt=1, help="share of the rows for test, where one file is split"
-    )
-    image_shape: tuple[int, ...] | None = field(
-        default=None, ge=1, nonempty=True, help="height, width and channels of rows that are flattened images"
-    )
 
     def check(self) -> list[str]:
         """What is wrong between the fields."""
-        found = [
-            *check_noise(self.binarization, self.dequantization, self.levels),
-            *check_fractions(self.validation_fraction, self.test_fraction),
-            *check_image_shape(self.image_shape),
-        ]
+        found = super().check()
         if (self.validation is None) != (self.test is None):
             found.append("validation and test: got one of the two files, expected both, or neither to split `path`.")
         return found
@@ -338,40 +286,6 @@ class Files(DataConfig):
         source, tables = self._tables(data_dir)
         arrays = tables.arrays if isinstance(tables, Table) else {k: t.arrays["all"] for k, t in tables.items()}
         return source, *flattened(arrays, source, self.image_shape)
-
-    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
-        """The rows [N, D] as the files have them, by split or under "all": before scaling, NaN where one is missing.
-
-        Raises:
-            DataError: as `load`, but for values that are not finite.
-        """
-        return self._rows(data_dir)[1]
-
-    def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
-        """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""
-        if self.scaling == "none":
-            return None
-        source, rows, image_shape = self._rows(data_dir)
-        train, validation, test = parted(rows, source, self.validation_fraction, self.test_fraction)
-        axis = 0 if image_shape is None else None
-        low, high = train.min(axis=axis), train.max(axis=axis)
-        held = {"validation": validation, "test": test}
-        return {name: int(((x < low) | (x > high)).sum()) for name, x in held.items()}
-
-    def load(self, data_dir: str | None = None) -> Dataset:
-        """The three splits; images are flattened to rows, and `image_shape` tells their shape.
-
-        Raises:
-            DataError: a file is missing, broken or pickled; a cell that is no number; keys, dtypes or shapes that do
-                not fit; values that are missing or not finite; binarization of values outside [0, 1].
-        """
-        source, rows, image_shape = self._rows(data_dir)
-        fractions = self.validation_fraction, self.test_fraction
-        single = finite(rows, source, image_shape)
-        if self.scaling == "unit":
-            train = parted(rows, source, *fractions)[0]
-            single = finite(to_unit(rows, train, image_shape is None), source)
-        return as_dataset(parted(single, source, *fractions), image_shape, source, self)
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The column `label`, or the labels that a `.npz` file has beside its three splits; None where there are none.

@@ -1,5 +1,6 @@
 """A user's own folder of images."""
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.arrays import check_fractions, parted, require_room
+from genjax_models.data.arrays import require_room
 from genjax_models.data.dataset import (
     BINARIZATION_HELP,
     DEQUANTIZATION_HELP,
@@ -19,12 +20,15 @@ from genjax_models.data.dataset import (
     from_intensities,
 )
 from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
+from genjax_models.data.own_rows import check_fractions, parted
 from genjax_models.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm")
 # No others: some of Pillow's readers start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+DENSE = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # a pixel of these takes some share of a bit at least
+MOST_PIXELS_A_BYTE = 1 << 14
 MOST_PIXELS = 1 << 26  # of one image, 8192 x 8192; a small file may claim any number
 CHANNELS = {"grey": 1, "rgb": 3}
 Color = Literal["grey", "rgb"]
@@ -48,6 +52,41 @@ def _flat(image: Any, color: Color) -> Any:
     return image.convert("L" if color == "grey" else "RGB")
 
 
+def decode_image(content: bytes, size: tuple[int, int] | None, color: Color) -> np.ndarray:
+    """An image as bytes [height, width, channels], as `read_image` has it; of its own size where that is None.
+
+    Raises:
+        DataError: an image that is animated, smaller than `size`, or of more pixels than 8192 x 8192; other errors of
+            Pillow where it is broken.
+    """
+    # Imported here: no other source needs it. Of bytes in memory it takes no more than there are, whatever is claimed.
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
+                    "make it smaller first"
+                )
+            if image.format in DENSE and image.width * image.height > MOST_PIXELS_A_BYTE * len(content):
+                raise DataError(f"claims {image.width} x {image.height} pixels in {len(content)} bytes; save it again")
+            # MPO has other views of the same picture behind the first, as some cameras save them.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                raise DataError("has several frames, an animation or pages; save the one that is wanted alone")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            height, width = size or (upright.height, upright.width)
+            if upright.height < height or upright.width < width:
+                raise DataError(
+                    f"is {upright.height} pixels high and {upright.width} wide, smaller than size {height} x "
+                    f"{width}; give a smaller size, or leave it out"
+                )
+            fitted = ImageOps.fit(_flat(upright, color), (width, height), Image.Resampling.BOX)
+            return np.asarray(fitted, np.uint8).reshape(height, width, CHANNELS[color])
+
+
 def read_image(path: Path, size: tuple[int, int], color: Color = "grey") -> np.ndarray:
     """An image as bytes [height, width, channels]: turned as its EXIF data say, the middle cut out in the shape of
     `size`, and every pixel the mean of those that it covers.
@@ -60,31 +99,8 @@ def read_image(path: Path, size: tuple[int, int], color: Color = "grey") -> np.n
     Raises:
         DataError: a file that is no image, broken, animated, smaller than `size`, or of more pixels than 8192 x 8192.
     """
-    # Imported here: no other source needs it.
-    from PIL import Image, ImageOps
-
-    height, width = size
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what counts is whether the pixels can be read
-            with Image.open(file, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise DataError(
-                        f"claims {image.width} x {image.height} pixels, more than the {MOST_PIXELS} that are read; "
-                        "make it smaller first"
-                    )
-                # MPO has other views of the same picture behind the first, as some cameras save them.
-                if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise DataError("has several frames, an animation or pages; save the one that is wanted alone")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                if upright.height < height or upright.width < width:
-                    raise DataError(
-                        f"is {upright.height} pixels high and {upright.width} wide, smaller than size {height} x "
-                        f"{width}; give a smaller size, or leave it out"
-                    )
-                fitted = ImageOps.fit(_flat(upright, color), (width, height), Image.Resampling.BOX)
-                return np.asarray(fitted, np.uint8).reshape(height, width, CHANNELS[color])
+        return decode_image(path.read_bytes(), size, color)
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
     # Broken files make Pillow raise errors of many kinds, and bombs one of its own.

@@ -1,6 +1,7 @@
 """MNIST, from its original idx files."""
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -10,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
+from genjax_models.data.arrays import MOST_DEFLATED
 from genjax_models.data.dataset import (
     BINARIZATION_HELP,
     DEQUANTIZATION_HELP,
@@ -25,6 +27,7 @@ from genjax_models.data.folder import data_folder, find, locate, read_bytes
 from genjax_models.errors import DataError
 
 SUBFOLDER = "mnist"
+MOST_PIXELS = 2**31  # of an image; numpy makes no array of more, not even of no images
 VALIDATION = 10_000
 IMAGE_SHAPE = (28, 28)
 # Unsigned bytes (8) in three dimensions, and in one.
@@ -51,13 +54,17 @@ def _read(path: Path, magic: int, kind: str, other: str) -> np.ndarray:
     """The bytes of an idx file, gzipped or not, in the shape that its header says."""
     data = read_bytes(path)
     again = "Fetch the file again."
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: expected a whole gzip file, found a broken one ({error}). {again}") from error
     dimensions = magic & 0xFF  # the last byte of the magic number
     header = 4 + 4 * dimensions
+    if data[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(header)
+                # One more than the header says, and no more than can come of the file, whatever the header says.
+                claimed = math.prod(struct.unpack(f">{dimensions + 1}I", data)[1:]) if len(data) == header else 0
+                data += file.read(min(claimed, MOST_DEFLATED * path.stat().st_size) + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: expected a whole gzip file, found a broken one ({error}). {again}") from error
     if len(data) < header:
         raise DataError(f"{path}: got {len(data)} bytes, expected an idx header of {header} bytes and {kind}. {again}")
     found, *shape = struct.unpack(f">{dimensions + 1}I", data[:header])
@@ -67,6 +74,11 @@ def _read(path: Path, magic: int, kind: str, other: str) -> np.ndarray:
             f"bytes with axes {'N, H, W' if dimensions == 3 else 'N'}). Put the file of {kind} here, not of {other}."
         )
     size, expected = len(data) - header, math.prod(shape)
+    if not 0 < math.prod(shape[1:]) < MOST_PIXELS:
+        raise DataError(
+            f"{path}: got {kind} of {'x'.join(map(str, shape[1:]))}, expected from 1 to {MOST_PIXELS - 1} pixels. "
+            f"{again}"
+        )
     if size != expected:
         of_each = f" of {'x'.join(map(str, shape[1:]))}" if shape[1:] else ""
         raise DataError(

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from genjax_models.data.dataset import Labels
 from genjax_models.data.folder import missing, places_of
+from genjax_models.data.own_rows import parted
 from genjax_models.errors import DataError
 
 SHOWN = 5  # files that an error names
@@ -117,3 +119,40 @@ def classes_by_folder(folder: Path, found: Mapping[str, list[Found]]) -> dict[st
         )
     places = {kind: i for i, kind in enumerate(kinds)}
     return {name: np.array([places[str(file.kind)] for file in those]) for name, those in found.items()}
+
+
+def cut(sequence: np.ndarray, steps: int | None) -> list[np.ndarray]:
+    """A sequence [T, F] in pieces of so many steps and a rest; whole where that is None."""
+    return [
+        sequence[start : start + (steps or len(sequence))] for start in range(0, len(sequence), steps or len(sequence))
+    ]
+
+
+def split_pieces(
+    folder: Path,
+    found: Mapping[str, list[Found]],
+    pieces: Mapping[str, list[list[np.ndarray]]],
+    validation: float,
+    test: float,
+) -> tuple[list[list[np.ndarray]], Labels | None]:
+    """The sequences of each of the three splits, and their classes, of files that may make several; those of one file
+    stay together.
+
+    Args:
+        folder: the folder.
+        found: its files, by split or under "all".
+        pieces: the sequences that each file makes.
+        validation, test: shares of the files, where the folder has no splits.
+
+    Raises:
+        DataError: a split would be empty; some files in sub-folders and others in none.
+    """
+    places = parted({name: np.arange(len(x)) for name, x in pieces.items()}, str(folder), validation, test)
+    names = ("train", "validation", "test") if "all" not in pieces else ("all",) * 3
+    chosen = [[pieces[name][i] for i in split] for name, split in zip(names, places, strict=True)]
+    classes = classes_by_folder(folder, found)
+    labels = None
+    if classes is not None:
+        of_files = parted(classes, str(folder), validation, test)
+        labels = Labels(*(np.repeat(c, list(map(len, x))) for c, x in zip(of_files, chosen, strict=True)))
+    return [[piece for file in split for piece in file] for split in chosen], labels

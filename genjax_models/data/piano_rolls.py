@@ -1,6 +1,5 @@
 """Piano rolls: polyphonic music as the keys that are down at each step (Boulanger-Lewandowski et al. 2012)."""
 
-import io
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ import numpy as np
 from genjax_models.config import DataConfig, config, field, validate
 from genjax_models.data.dataset import Dataset, check
 from genjax_models.data.folder import find, read_bytes
+from genjax_models.data.matlab import read_variables
 from genjax_models.data.sequences import pad
 from genjax_models.errors import DataError
 
@@ -28,13 +28,10 @@ def read(path: Path) -> list[list[np.ndarray]]:
     Raises:
         DataError: no MATLAB v5 file, or one without rolls.
     """
-    # Imported here: few need it, and it is slow to import.
-    import scipy.io
-
     try:
-        found = scipy.io.loadmat(io.BytesIO(read_bytes(path)), variable_names=SPLITS)
+        found, _ = read_variables(read_bytes(path), SPLITS)
         parts = [[np.asarray(roll) for roll in np.asarray(found[name]).ravel()] for name in SPLITS]
-    # Broken files make scipy raise errors of many kinds.
+    # Broken files raise errors of many kinds.
     except Exception as error:
         raise DataError(f"{path}: expected a MATLAB v5 file with {', '.join(SPLITS)} ({error!r}). {FIX}") from error
     for name, rolls in zip(SPLITS, parts, strict=True):

@@ -8,17 +8,22 @@ and so on, where there are any; and `index.json`.
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
+import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from genjax_models.config import describe, matches
 from genjax_models.data.dataset import require_finite
 from genjax_models.data.rows import BLOCK, Values
 from genjax_models.errors import DataError, require_count
+from genjax_models.overlay import parse_json
 
 INDEX, FORMAT = "index.json", 1
 SPLITS = ("train", "validation", "test")
@@ -200,14 +205,23 @@ def index_shards(folder: str | Path, *, levels: int | None = None, image_shape: 
     return path
 
 
+def _require_types(*records: Any) -> None:
+    """Raise ValueError where a record holds something else than its class says."""
+    for record in records:
+        for name, kind in typing.get_type_hints(type(record)).items():
+            if name not in ("files", "values") and not matches(value := getattr(record, name), kind):
+                raise ValueError(f"{name}: got {value!r}, expected {describe(kind)}")
+
+
 def read_index(path: Path) -> Index:
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
+        noted = parse_json(path.read_text(encoding="utf-8"))
         if noted.pop("format") != FORMAT:
             raise ValueError("of another version's format")
         files = {name: tuple(File(**row) for row in rows) for name, rows in noted.pop("files").items()}
         shape, values = noted.pop("image_shape"), Values(**noted.pop("values"))
         index = Index(**noted, image_shape=shape and tuple(shape), values=values, files=files)
+        _require_types(index, *itertools.chain(*files.values()))
         if not all(index.files[name] for name in SPLITS):
             raise ValueError("a split without shards")
         return index

@@ -76,9 +76,14 @@ def read(path: Path) -> dict[tuple[int, str, int], np.ndarray]:
             for name in archive.namelist():
                 if (matched := NAME.fullmatch(name)) is None:
                     continue
+                if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise DataError(f"{path}, {name}: is compressed otherwise than by deflate. {FIX}")
                 samples, _ = read_wav(archive.read(name), f"{path}, {name}", FIX)
                 found[int(matched[1]), matched[2], int(matched[3])] = samples
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except DataError:
+        raise
+    # Broken archives make zipfile raise errors of many kinds.
+    except Exception as error:
         raise DataError(f"{path}: cannot be read as a zip file of WAV files ({error!r}). {FIX}") from error
     if not found:
         raise DataError(f"{path}: holds no file named DIGIT_SPEAKER_TAKE.wav. {FIX}")

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from genjax_models.config import DataConfig, config, field, validate
-from genjax_models.data.arrays import check_fractions, parted, require_room
+from genjax_models.data.arrays import require_room
 from genjax_models.data.dataset import Dataset, Labels
 from genjax_models.data.folder import read_bytes
-from genjax_models.data.own_folder import Found, classes_by_folder, find_in_folder, require_all
+from genjax_models.data.own_folder import Found, cut, find_in_folder, require_all, split_pieces
+from genjax_models.data.own_rows import check_fractions
 from genjax_models.data.speech import framed, read_wav
 from genjax_models.errors import DataError
 
@@ -57,8 +58,7 @@ class WavFolder(DataConfig):
                 wrong.append(str(error))
                 continue
             frames = samples[: len(samples) // self.frame * self.frame].reshape(-1, self.frame)
-            steps = self.steps or len(frames)
-            out.append([frames[start : start + steps] for start in range(0, len(frames), steps)])
+            out.append(cut(frames, self.steps))
             rates.add(rate)
         return out, rates
 
@@ -79,16 +79,8 @@ class WavFolder(DataConfig):
                 f"{folder}: has recordings of {', '.join(map(str, sorted(rates)))} samples a second; expected one "
                 "number. Resample them alike."
             )
-        fractions = self.validation_fraction, self.test_fraction
-        places = parted({name: np.arange(len(x)) for name, x in pieces.items()}, str(folder), *fractions)
-        names = ("train", "validation", "test") if "all" not in pieces else ("all",) * 3
-        chosen = [[pieces[name][i] for i in split] for name, split in zip(names, places, strict=True)]
-        classes = classes_by_folder(folder, found)
-        labels = None
-        if classes is not None:
-            of_files = parted(classes, str(folder), *fractions)
-            labels = Labels(*(np.repeat(c, list(map(len, x))) for c, x in zip(of_files, chosen, strict=True)))
-        return folder, [[piece for recording in split for piece in recording] for split in chosen], labels
+        parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction)
+        return folder, parts, labels
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The class of each sequence by its sub-folder; None where there are no sub-folders.

@@ -70,7 +70,10 @@ def main() -> None:
         "source",
         nargs="?",
         default="digits",
-        choices=sorted(set(SOURCES) - {"arrays", "files", "image_folder", "wav_folder", "shards"}),
+        choices=sorted(
+            set(SOURCES)
+            - {"arrays", "files", "image_folder", "wav_folder", "midi_folder", "huggingface", "sklearn", "shards"}
+        ),
     )
     parser.add_argument("--name", choices=("adult", "mushrooms", "dna"), help="which data set of the source uci")
     parser.add_argument("--binarization", choices=("threshold", "fixed", "dynamic"), help="default: the source's own")

@@ -1,0 +1,276 @@
+"""What a user's own rows share, from whatever they are read: checks, splits, scaling and noise."""
+
+import abc
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from genjax_models.config import DataConfig, config, field
+from genjax_models.data.dataset import (
+    BINARIZATION_HELP,
+    DEQUANTIZATION_HELP,
+    Binarization,
+    Dataset,
+    Dequantization,
+    Parts,
+    check,
+    check_noise,
+    from_intensities,
+    require_finite,
+    split,
+)
+from genjax_models.errors import DataError
+
+Scaling = Literal["none", "unit"]
+
+
+def flattened(
+    arrays: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None
+) -> tuple[dict[str, np.ndarray], tuple[int, ...] | None]:
+    """Examples as rows [N, D], and the shape of their images; bytes over 255, if any array has one above 1.
+
+    Args:
+        arrays: of each split, or one under "all": [N, D], [N, H, W] or [N, H, W, C].
+        source: what they are of, for messages.
+        image_shape: of rows that are flattened images.
+
+    Raises:
+        DataError: what are no numbers, an array of another rank or without values, examples of different shapes.
+    """
+    scale = any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
+    rows, shapes = {}, {}
+    for key, x in arrays.items():
+        name = source if key == "all" else f"{source}, {key}"
+        if x.ndim not in (2, 3, 4):
+            raise DataError(
+                f"{name}: got shape {x.shape}, expected [N, D], [N, H, W] or [N, H, W, C]. Reshape it, and save it "
+                "again."
+            )
+        if 0 in x.shape:
+            raise DataError(f"{name}: is empty, shape {x.shape}; expected at least one row and one value in it.")
+        if x.dtype.kind not in "biuf":
+            raise DataError(f"{name}: got dtype {x.dtype}, expected real numbers or bool. Convert it before saving.")
+        shapes[key] = x.shape[1:]
+        if scale and x.dtype == np.uint8:
+            x = x.astype(np.float32) / 255
+        rows[key] = x.reshape(len(x), -1)
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise DataError(
+            f"{source}: the splits have examples of different shapes, {found}; "
+            "expected the same in all. Save them alike."
+        )
+    shape = next(iter(shapes.values()))
+    if image_shape is not None and len(shape) > 1 and image_shape != shape:
+        raise DataError(
+            f"{source}: holds images of shape {shape}, but image_shape is {image_shape}. Leave image_shape out: "
+            "it is for flat rows."
+        )
+    return rows, image_shape or (shape if len(shape) > 1 else None)
+
+
+def finite(
+    rows: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """The rows as float32; DataError where a value is not finite, with its place in the image if there are images."""
+    out = {}
+    for key, x in rows.items():
+        # Too large for float32 becomes infinite, which is reported next.
+        with np.errstate(over="ignore"):
+            out[key] = x.astype(np.float32, copy=False)
+        fits = image_shape is not None and math.prod(image_shape) == x.shape[1]
+        examples = out[key].reshape(len(x), *image_shape) if fits and image_shape else out[key]
+        require_finite(examples, source if key == "all" else f"{source}, {key}")
+    return out
+
+
+def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
+    """The three splits that there are, or those of the rows under "all" by fractions and a fixed permutation."""
+    if "all" not in rows:
+        return rows["train"], rows["validation"], rows["test"]
+    x = rows["all"]
+    try:
+        return split(x, *(max(1, round(len(x) * fraction)) for fraction in (validation, test)))
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
+
+
+def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, noise: Any) -> Dataset:
+    """A checked data set whose support follows the values, after the binarization or dequantization of `noise`.
+
+    Args:
+        parts: the splits, float32 [N, D].
+        image_shape: of the rows, or None.
+        source: what they are of, for messages.
+        noise: a configuration with `binarization`, `levels` and `dequantization`.
+
+    Raises:
+        DataError: noise that the values do not allow; see `check`.
+    """
+    low, high = min(x.min() for x in parts), max(x.max() for x in parts)
+    unit = low >= 0 and high <= 1
+    binary = unit and all(bool(((x == 0) | (x == 1)).all()) for x in parts)
+    if not unit and noise.binarization != "none":
+        count = sum(int(((x < 0) | (x > 1)).sum()) for x in parts)
+        raise DataError(
+            f"{source}: {count} of {sum(x.size for x in parts)} values are outside [0, 1] (minimum {low:g}, "
+            f"maximum {high:g}), and binarization {noise.binarization!r} takes intensities in [0, 1]. Scale "
+            "the values before saving, or set binarization to 'none' for real data."
+        )
+    if noise.dequantization is not None and not unit:
+        raise DataError(
+            f"{source}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
+            "[0, 1]. Scale the values before saving, or leave dequantization None."
+        )
+    if noise.binarization != "none" or noise.dequantization is not None or (unit and not binary):
+        return from_intensities(*parts, noise.binarization, image_shape, source, noise.levels, noise.dequantization)
+    if binary:
+        train, validation, test = (x.astype(np.uint8) for x in parts)
+        return check(Dataset(train, validation, test, "binary", image_shape), source)
+    return check(Dataset(*parts, "real", image_shape), source)
+
+
+def check_fractions(validation: float, test: float) -> list[str]:
+    """What is wrong between the fractions, for a configuration's `check`."""
+    total = validation + test
+    wrong = f"validation_fraction and test_fraction: got a sum of {total:g}, expected less than 1."
+    return [wrong] if total >= 1 else []
+
+
+def check_image_shape(shape: tuple[int, ...] | None) -> list[str]:
+    """What is wrong with the shape of rows that are images, for a configuration's `check`."""
+    wrong = f"image_shape: got {shape}, expected (height, width) or (height, width, channels)."
+    return [] if shape is None or len(shape) in (2, 3) else [wrong]
+
+
+def to_unit(rows: Mapping[str, np.ndarray], train: np.ndarray, by_column: bool) -> dict[str, np.ndarray]:
+    """Values between 0 and 1 by the range of `train`; what is beyond it becomes 0 or 1, a constant column 0.
+
+    Args:
+        rows: arrays [N, D].
+        train: the training split [N, D].
+        by_column: each column by its own range; else all by one.
+    """
+    axis = 0 if by_column else None
+    low = train.min(axis=axis, keepdims=True).astype(np.float64)
+    width = train.max(axis=axis, keepdims=True) - low
+    divisor = np.where(width > 0, width, 1)
+    return {key: np.where(width > 0, np.clip((x - low) / divisor, 0, 1), 0) for key, x in rows.items()}
+
+
+@config
+class OwnRows(DataConfig):
+    """Base of sources of a user's own rows [N, D]: how they are split, and what noise they get.
+
+    A class says what its rows are by `_rows`.
+    """
+
+    binarization: Binarization = field(default="none", help=BINARIZATION_HELP, kw_only=True)
+    levels: int | None = field(
+        default=None,
+        ge=2,
+        help="grey levels L of values k / (L - 1), 256 for bytes; None where there are none",
+        kw_only=True,
+    )
+    dequantization: Dequantization | None = field(default=None, help=DEQUANTIZATION_HELP, kw_only=True)
+    validation_fraction: float = field(
+        default=0.1,
+        static=True,
+        gt=0,
+        lt=1,
+        help="share of the rows for validation, where the data have no splits",
+        kw_only=True,
+    )
+    test_fraction: float = field(
+        default=0.1,
+        static=True,
+        gt=0,
+        lt=1,
+        help="share of the rows for test, where the data have no splits",
+        kw_only=True,
+    )
+    image_shape: tuple[int, ...] | None = field(
+        default=None,
+        ge=1,
+        nonempty=True,
+        help="height, width and channels of rows that are flattened images",
+        kw_only=True,
+    )
+
+    def check(self) -> list[str]:
+        """What is wrong between the fields."""
+        return [
+            *check_noise(self.binarization, self.dequantization, self.levels),
+            *check_fractions(self.validation_fraction, self.test_fraction),
+            *check_image_shape(self.image_shape),
+        ]
+
+    @abc.abstractmethod
+    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+        """What the messages call the data, the rows [N, D] by split or under "all", and the shape of images."""
+
+    def _values(
+        self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None
+    ) -> dict[str, np.ndarray]:
+        """The rows as float32, all finite."""
+        return finite(rows, source, image_shape)
+
+    def stored(self, data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """The rows [N, D] as they are stored, by split or under "all": before scaling, NaN where a value is missing.
+
+        Raises:
+            DataError: as `load`, but for values that are not finite.
+        """
+        return self._rows(data_dir)[1]
+
+    def load(self, data_dir: str | None = None) -> Dataset:
+        """The three splits; images are flattened to rows, and `image_shape` tells their shape.
+
+        Raises:
+            DataError: what cannot be read; dtypes or shapes that do not fit; values that are missing or not finite;
+                binarization of values outside [0, 1].
+        """
+        return self.dataset(*self._rows(data_dir))
+
+    def dataset(self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None) -> Dataset:
+        """The three splits of rows as `_rows` gives them: scaled, split, and with noise.
+
+        Raises:
+            DataError: values that are not finite, or outside [0, 1] where noise needs them there.
+        """
+        values = self._values(source, rows, image_shape)
+        parts = parted(values, source, self.validation_fraction, self.test_fraction)
+        return as_dataset(parts, image_shape, source, self)
+
+
+@config
+class ScaledRows(OwnRows):
+    """Base of sources of a user's own rows whose values may be scaled."""
+
+    scaling: Scaling = field(
+        default="none",
+        help="unit: to [0, 1] by the range of the training split; none: the values as they are",
+        kw_only=True,
+    )
+
+    def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
+        """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""
+        if self.scaling == "none":
+            return None
+        source, rows, image_shape = self._rows(data_dir)
+        train, validation, test = parted(rows, source, self.validation_fraction, self.test_fraction)
+        axis = 0 if image_shape is None else None
+        low, high = train.min(axis=axis), train.max(axis=axis)
+        held = {"validation": validation, "test": test}
+        return {name: int(((x < low) | (x > high)).sum()) for name, x in held.items()}
+
+    def _values(
+        self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None
+    ) -> dict[str, np.ndarray]:
+        values = finite(rows, source, image_shape)
+        if self.scaling == "none":
+            return values
+        train = parted(rows, source, self.validation_fraction, self.test_fraction)[0]
+        return finite(to_unit(rows, train, image_shape is None), source)
