@@ -229,6 +229,23 @@ def parser() -> argparse.ArgumentParser:
     comparing.add_argument("--out", metavar="FILE.png", help="a picture of the differences, too (default: none)")
     comparing.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
 
+    reporting = commands.add_parser(
+        "report",
+        help="a page about runs, in one HTML file: curves, samples, latents, figures, configurations, differences",
+        description="Write one HTML file, which needs no other file and no network, about runs, of sweeps about all "
+        "members: curves over each other, samples, reconstructions, what latents are used for, figures with their "
+        "standard errors, paired differences, configurations with what differs, and times. Runs that are not finished "
+        "are shown as far as they are.",
+    )
+    reporting.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="folders that train or sweep made")
+    reporting.add_argument("--out", default="report.html", metavar="FILE.html", help="the page (default: report.html)")
+    reporting.add_argument("--overwrite", action="store_true", help="replace the page if it exists")
+    many = "test examples for latents, where `diagnose` has left nothing in diagnostics (default: 500)"
+    reporting.add_argument("--num", type=_positive, default=500, metavar="N", help=many)
+    without = "measure no latents, and draw no reconstructions; show those that `diagnose` left"
+    reporting.add_argument("--no-diagnose", action="store_true", help=without)
+    reporting.add_argument("--data-dir", metavar="DIR", help=where)
+
     quality = commands.add_parser(
         "quality",
         help="samples beside test data: Frechet distance, precision and recall, on features of a trained classifier",
@@ -1030,6 +1047,23 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.report import report_runs
+
+    out = report_runs(
+        [Path(folder) for folder in arguments.run_dirs],
+        Path(arguments.out),
+        num_examples=arguments.num,
+        diagnose=not arguments.no_diagnose,
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_say,
+    )
+    print(out)
+    return 0
+
+
 def _shard(arguments: argparse.Namespace) -> int:
     from genjax_models.data import shard
 
@@ -1152,6 +1186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "spectra": _spectra,
             "quality": _quality,
             "compare": _compare,
+            "report": _report,
             "anneal": _anneal,
             "continue": _continue,
             "export": _export,

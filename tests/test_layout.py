@@ -17,7 +17,7 @@ LAYERS = [
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints", "streaming"},
     {"mixture", "papers"},
-    {"papers_report"},
+    {"papers_report", "report_page"},
     {"canvas_plots", "comparison_plots", "diagnostic_plots", "sound"},
     {"inspection"},
     {"run_folder"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"estimator"},
     {"sweep_training"},
     {"sweep_folder"},
-    {"reproduction"},
+    {"reproduction", "report"},
     {"cli"},
     {"__main__"},
 ]
