@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from genjax_models import checkpoints, comparison_plots, plots
 from genjax_models.comparison import axis_label, below, cells, compare_runs, head, heading, words
 from genjax_models.core import LatentVariableModel
+from genjax_models.data import evaluation_subset
 from genjax_models.diagnosis import FIGURES, diagnose_run, draw_reconstructions, summary
 from genjax_models.errors import RunError, UserError, require_count
 from genjax_models.experiment import load_run_data, versions
@@ -132,7 +133,7 @@ def figure(result: Mapping[str, Any], name: str) -> str:
     if value is None:
         return "exact" if name == "test_nll_samples" else "-"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.5g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -284,7 +285,9 @@ class _Gathering:
         return reported, rows
 
     def _samples(self, run: Run, drawn: Path, notes: list[str]) -> tuple[Picture, ...]:
-        found = _pictures(run.folder, DRAWN)
+        """What the run folder has, or a drawing of the newest parameters; of the plane always a drawing, of points."""
+        plane = run.data.visible == 2 and run.data.image_shape is None
+        found = _pictures(run.folder, {} if plane else DRAWN)
         if any(picture.name == "samples.png" for picture in found):
             return found
         if not checkpoints.paths(run.checkpoints):
@@ -292,11 +295,17 @@ class _Gathering:
             return found
         try:
             _, params, _ = chosen_parameters(run, self.log)
-            contexts = None if run.data.context is None else load_run_data(run, self.data_dir).test_context
-            plots.save_images(drawn, sample_images(run, params, 100, contexts=contexts), run.data.image_shape)
+            data = load_run_data(run, self.data_dir) if plane or run.data.context is not None else None
+            contexts = None if data is None else data.test_context
+            samples = sample_images(run, params, 1000 if plane else 100, contexts=contexts)
         except UserError as error:
             notes.append(f"no samples: {error}")
             return found
+        if data is not None and plane:
+            groups = {"test examples": evaluation_subset(data.test, 1000), "samples": samples}
+            plots.save_points(drawn, groups, run.folder.name)
+            return (Picture("samples.png", "samples, and as many test examples", drawn.read_bytes(), True),)
+        plots.save_images(drawn, samples, run.data.image_shape)
         return (Picture("samples.png", DRAWN["samples.png"], drawn.read_bytes(), False), *found)
 
     def _latents(

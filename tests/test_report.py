@@ -1,6 +1,8 @@
 """The page about runs: what it shows, in a browser as well, and that nothing in it is anything but text."""
 
+import base64
 import dataclasses
+import io
 import json
 import shutil
 from html.parser import HTMLParser
@@ -10,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from runs import Log, read_json
 
 from genjax_models import checkpoints, plots
 from genjax_models.cli import main
 from genjax_models.config import Config, Evaluation, Training
-from genjax_models.data import Arrays, Digits
+from genjax_models.data import Arrays, Digits, Gaussians
 from genjax_models.diagnosis import PICTURES
 from genjax_models.errors import RunError, UserError
 from genjax_models.measuring import mean_and_error
@@ -23,6 +26,7 @@ from genjax_models.models import GAN, VAE, SigmoidBeliefNetwork, VariationalRNN
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, Adversarial, ReweightedWakeSleep
 from genjax_models.optimizers import Adam
+from genjax_models.preparation import prepare
 from genjax_models.report import report_runs, result_figures
 from genjax_models.report_page import Comparison, Curve, Page, Picture, Reported, page, tag
 from genjax_models.run_folder import ByExample, DataSpec, create_or_match, write_by_example
@@ -301,6 +305,24 @@ def test_every_kind_of_model_and_of_state(tmp_path):
     ):  # fmt: skip
         assert text in read.text, text
     assert "comparison" not in [attributes["id"] for attributes in read.all("section")]
+
+
+def test_samples_of_the_plane_are_points(tmp_path):
+    """Beside test examples, in place of the rows of pixels that the run folder has."""
+    data = Gaussians(num_train=60, num_validation=20, num_test=20)
+    game = dataclasses.replace(
+        CONFIG, model=GAN(2, generator=NET, critic=NET, data="real"), objective=Adversarial(), data=data
+    )
+    train, found, spec = prepare(game, None)
+    run, _ = create_or_match(tmp_path / "ring", game, spec)
+    checkpoints.save(run.checkpoints, train.init(game, jax.random.key(0), found.train), 0.0, None, (0.0, 0))
+    plots.save_images(run.folder / "samples.png", np.zeros((9, 2)), None)
+    report_runs([run.folder], tmp_path / "page.html", log=Log())
+    read = Elements((tmp_path / "page.html").read_text())
+    (image,) = read.all("img")
+    picture = imread(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
+    assert min(picture.shape[:2]) > 400
+    assert "samples, and as many test examples" in read.text
 
 
 def test_members_of_a_sweep_and_runs_that_cannot_be_compared(tmp_path):
