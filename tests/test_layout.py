@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "genjax_models"
 
 # A file may import from its own layer and those before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "progress"},
     {"core", "config", "policy", "processes", "references"},
     {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
