@@ -8,7 +8,7 @@ import runpy
 import sys
 import time
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -229,6 +229,23 @@ def parser() -> argparse.ArgumentParser:
     comparing.add_argument("--out", metavar="FILE.png", help="a picture of the differences, too (default: none)")
     comparing.add_argument("--overwrite", action="store_true", help="replace the picture if it exists")
 
+    reporting = commands.add_parser(
+        "report",
+        help="a page about runs, in one HTML file: curves, samples, latents, figures, configurations, differences",
+        description="Write one HTML file, which needs no other file and no network, about runs, of sweeps about all "
+        "members: curves over each other, samples, reconstructions, what latents are used for, figures with their "
+        "standard errors, paired differences, configurations with what differs, and times. Runs that are not finished "
+        "are shown as far as they are.",
+    )
+    reporting.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", help="folders that train or sweep made")
+    reporting.add_argument("--out", default="report.html", metavar="FILE.html", help="the page (default: report.html)")
+    reporting.add_argument("--overwrite", action="store_true", help="replace the page if it exists")
+    many = "test examples for latents, where `diagnose` has left nothing in diagnostics (default: 500)"
+    reporting.add_argument("--num", type=_positive, default=500, metavar="N", help=many)
+    without = "measure no latents, and draw no reconstructions; show those that `diagnose` left"
+    reporting.add_argument("--no-diagnose", action="store_true", help=without)
+    reporting.add_argument("--data-dir", metavar="DIR", help=where)
+
     quality = commands.add_parser(
         "quality",
         help="samples beside test data: Frechet distance, precision and recall, on features of a trained classifier",
@@ -411,6 +428,10 @@ def parser() -> argparse.ArgumentParser:
         description="Every model and objective with its capability, description and citation, and which fit.",
     )
     listing.add_argument("--json", action="store_true", help="print JSON")
+
+    finding = (evaluate, sample, inpainting, estimators, diagnosis, spectra, comparing, reporting, quality, continuing)
+    for command in (*finding, annealing, inspecting, exporting):
+        command.add_argument("--quiet", action="store_true", help="no progress; errors and what was found alone")
     return top
 
 
@@ -664,6 +685,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _log(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """What hears of progress."""
+    return (lambda line: None) if arguments.quiet else _say
+
+
+def _live(arguments: argparse.Namespace) -> bool:
+    """Whether progress is shown in a terminal that can write over what stands there."""
+    return not arguments.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def _figure(mean: float | None, error: float | None) -> str:
     """A mean with its standard error, which one example does not have."""
     if mean is None:
@@ -752,14 +783,13 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     from genjax_models.experiment import train_run
 
     callbacks = [*check_callbacks(found.get("CALLBACKS", ())), *_trackers(arguments.track)]
-    log = (lambda line: None) if arguments.quiet else _say
-    live = sys.stderr.isatty() and not arguments.quiet
+    log = _log(arguments)
     result = train_run(
         config,
         folder,
         arguments.data_dir,
         log=log,
-        live=live,
+        live=_live(arguments),
         started=STARTED,
         devices=len(jax.devices()) if arguments.devices == "all" else arguments.devices,
         shard_parameters=arguments.shard_parameters,
@@ -803,8 +833,7 @@ def _sweep(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
 
     shares = arguments.data_devices
     mesh = points_mesh() if shares == 1 else sweep_mesh(data=shares)
-    log = (lambda line: None) if arguments.quiet else _say
-    live = sys.stderr.isatty() and not arguments.quiet
+    log, live = _log(arguments), _live(arguments)
     sweep_run(config, sweep, folder, arguments.data_dir, mesh=mesh, log=log, live=live, started=STARTED)
     log((folder / "summary.md").read_text(encoding="utf-8").rstrip())
     print(folder)
@@ -844,7 +873,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from genjax_models.experiment import evaluate_run
 
     result = evaluate_run(
-        Path(arguments.run_dir), arguments.data_dir, arguments.num_samples, _say, arguments.distribution
+        Path(arguments.run_dir), arguments.data_dir, arguments.num_samples, _log(arguments), arguments.distribution
     )
     print(json.dumps(result) if arguments.json else _summary(result))
     return 0
@@ -860,7 +889,7 @@ def _sample(arguments: argparse.Namespace) -> int:
         Path(arguments.out),
         arguments.seed,
         arguments.overwrite,
-        _say,
+        _log(arguments),
         arguments.distribution,
         arguments.data_dir,
     )
@@ -880,7 +909,7 @@ def _inpaint(arguments: argparse.Namespace) -> int:
         arguments.seed,
         arguments.overwrite,
         arguments.data_dir,
-        _say,
+        _log(arguments),
     )
     print(out)
     return 0
@@ -898,10 +927,10 @@ def _estimators(arguments: argparse.Namespace) -> int:
         out=Path(arguments.out),
         overwrite=arguments.overwrite,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(result, indent=2) if arguments.json else table(result))
-    _say(f"picture in {arguments.out}")
+    _log(arguments)(f"picture in {arguments.out}")
     return 0
 
 
@@ -915,10 +944,10 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         num_examples=arguments.num,
         overwrite=arguments.overwrite,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(found, indent=2) if arguments.json else summary(found))
-    _say(f"figures and pictures in {arguments.out}")
+    _log(arguments)(f"figures and pictures in {arguments.out}")
     return 0
 
 
@@ -935,7 +964,7 @@ def _anneal(arguments: argparse.Namespace) -> int:
         start=arguments.start,
         num_samples=arguments.samples,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(found, indent=2) if arguments.json else likelihood_table(found))
     return 0
@@ -953,7 +982,7 @@ def _continue(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         overwrite=arguments.overwrite,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print("\n".join(map(str, files)))
     return 0
@@ -968,7 +997,7 @@ def _export(arguments: argparse.Namespace) -> int:
         num_samples=arguments.num_samples,
         platforms=arguments.platforms,
         overwrite=arguments.overwrite,
-        log=_say,
+        log=_log(arguments),
     )
     print(out)
     return 0
@@ -998,8 +1027,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         cells=arguments.cells,
         render_only=arguments.render_only,
-        log=(lambda line: None) if arguments.quiet else _say,
-        live=sys.stderr.isatty() and not arguments.quiet,
+        log=_log(arguments),
+        live=_live(arguments),
         started=STARTED,
     )
     page = Path(arguments.out_dir) / table.name / arguments.budget / MARKDOWN
@@ -1007,7 +1036,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if copy is not None:
         copy.write_text(text, encoding="utf-8")
     print(text.rstrip())
-    _say(f"table in {copy or page}")
+    _log(arguments)(f"table in {copy or page}")
     ran = set() if arguments.render_only else {cell.name for cell in table.matching(arguments.cells)}
     return 4 if any(outcome.status == "failed" and outcome.cell.name in ran for outcome in outcomes) else 0
 
@@ -1022,7 +1051,7 @@ def _quality(arguments: argparse.Namespace) -> int:
         distribution=arguments.distribution,
         classifier_seed=arguments.classifier_seed,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(found, indent=2) if arguments.json else quality_table(found))
     return 0
@@ -1038,10 +1067,10 @@ def _spectra(arguments: argparse.Namespace) -> int:
         num=arguments.num,
         overwrite=arguments.overwrite,
         data_dir=arguments.data_dir,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(found, indent=2) if arguments.json else spectra_table(found))
-    _say(f"picture in {arguments.out}")
+    _log(arguments)(f"picture in {arguments.out}")
     return 0
 
 
@@ -1055,9 +1084,26 @@ def _compare(arguments: argparse.Namespace) -> int:
         group=not arguments.no_group,
         out=None if arguments.out is None else Path(arguments.out),
         overwrite=arguments.overwrite,
-        log=_say,
+        log=_log(arguments),
     )
     print(json.dumps(found, indent=2) if arguments.json else FORMATS[arguments.format](found))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    _use_compilation_cache()
+    from genjax_models.report import report_runs
+
+    out = report_runs(
+        [Path(folder) for folder in arguments.run_dirs],
+        Path(arguments.out),
+        num_examples=arguments.num,
+        diagnose=not arguments.no_diagnose,
+        overwrite=arguments.overwrite,
+        data_dir=arguments.data_dir,
+        log=_log(arguments),
+    )
+    print(out)
     return 0
 
 
@@ -1079,7 +1125,7 @@ def _inspect_data(arguments: argparse.Namespace, overrides: dict[str, str]) -> i
         _say(f"error: {found['refused']}")
         return 2
     if out is not None:
-        _say(f"picture in {out}")
+        _log(arguments)(f"picture in {out}")
     return 0
 
 
@@ -1196,6 +1242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "spectra": _spectra,
             "quality": _quality,
             "compare": _compare,
+            "report": _report,
             "anneal": _anneal,
             "continue": _continue,
             "export": _export,

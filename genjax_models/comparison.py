@@ -397,7 +397,8 @@ def axis_label(found: dict) -> str:
     return f"{words(found['metric'])} less that of {found['baseline']}{units}; {better}"
 
 
-def _cells(row: dict, plus_minus: str) -> list[str]:
+def cells(row: dict, plus_minus: str) -> list[str]:
+    """What a table has of a row, a text for each of `head`."""
     if row[SAMPLER_METRIC] is not None:
         value = f"MMD^2 {row[SAMPLER_METRIC]:.5f}"
     elif not row["measured"]:
@@ -416,11 +417,13 @@ def _cells(row: dict, plus_minus: str) -> list[str]:
     return [row["name"], row["model"], row["objective"], value, row["measured"] or "-", step, seeds, difference]
 
 
-def _head(found: dict) -> list[str]:
+def head(found: dict) -> list[str]:
+    """What stands above the columns."""
     return ["run", "model", "objective", words(found["metric"]), "measured", "step", "seed", "difference"]
 
 
-def _below(found: dict, plus_minus: str) -> list[str]:
+def below(found: dict, plus_minus: str) -> list[str]:
+    """What a reader of the table should know, a text for each."""
     several = any(len(row["seeds"]) > 1 for row in found["rows"])
     over = f"{plus_minus} standard error over test examples" + ("; for means over seeds, over seeds" if several else "")
     lines = [over + "."]
@@ -431,21 +434,21 @@ def _below(found: dict, plus_minus: str) -> list[str]:
 
 def terminal(found: dict) -> str:
     """What `compare_runs` returns, as lines of ASCII text."""
-    table = [_head(found), *(_cells(row, "+-") for row in found["rows"])]
+    table = [head(found), *(cells(row, "+-") for row in found["rows"])]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(c.ljust(n) for c, n in zip(row, widths, strict=True)).rstrip() for row in table]
-    return "\n".join([heading(found), "", *lines, "", *_below(found, "+-")])
+    return "\n".join([heading(found), "", *lines, "", *below(found, "+-")])
 
 
 def markdown(found: dict) -> str:
     """What `compare_runs` returns, as a table in Markdown."""
 
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    def line(texts: Sequence[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
-    rows = [line(_cells(row, "±")) for row in found["rows"]]
-    head = [line(_head(found)), line(["---"] * 3 + ["---:"] + ["---"] * 2 + ["---"] * 2)]
-    return "\n".join([f"{heading(found)}.", "", *head, *rows, "", *(f"- {text}" for text in _below(found, "±"))])
+    rows = [line(cells(row, "±")) for row in found["rows"]]
+    top = [line(head(found)), line(["---"] * 3 + ["---:"] + ["---"] * 2 + ["---"] * 2)]
+    return "\n".join([f"{heading(found)}.", "", *top, *rows, "", *(f"- {text}" for text in below(found, "±"))])
 
 
 def comma_separated(found: dict) -> str:
@@ -455,8 +458,8 @@ def comma_separated(found: dict) -> str:
     names = [name for name in found["rows"][0] if name != "differences_by_seed"]
     writer.writerow(["metric", "baseline", *names])
     for row in found["rows"]:
-        cells = [" ".join(map(str, row[name])) if isinstance(row[name], list) else row[name] for name in names]
-        writer.writerow([found["metric"], found["baseline"], *cells])
+        given = [" ".join(map(str, row[name])) if isinstance(row[name], list) else row[name] for name in names]
+        writer.writerow([found["metric"], found["baseline"], *given])
     return text.getvalue().rstrip("\n")
 
 

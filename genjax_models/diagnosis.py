@@ -32,6 +32,7 @@ from genjax_models.evaluation import (
 )
 from genjax_models.evaluation.activity import THRESHOLD
 from genjax_models.evaluation.blocks import compiled, in_blocks
+from genjax_models.evaluation.codes import require_decoder
 from genjax_models.evaluation.moments import require_real_latents
 from genjax_models.experiment import load_run_data
 from genjax_models.measuring import DIAGNOSIS, Log, chosen_parameters, evaluation_key, mean_and_error, number
@@ -433,6 +434,36 @@ def diagnose_run(
     except OSError as error:
         raise UserError(f"{out} cannot be written ({os.strerror(error.errno or 0)}); give another --out.") from None
     return found
+
+
+def draw_reconstructions(
+    folder: Path, out: Path, *, num_examples: int = 40, data_dir: str | None = None, log: Log = print
+) -> Path:
+    """Draw test images of a run and what its latents keep of them, real or binary: reconstructions.png, without the
+    rest of `diagnose_run`.
+
+    Args:
+        folder: the run folder of a model with latents and E[x | z].
+        out: an empty folder for the picture.
+        num_examples: test examples, of which the first 40 are drawn.
+        data_dir: where data files lie; None for the environment's or the default folder.
+        log: hears what happens, line by line.
+
+    Returns:
+        The picture.
+
+    Raises:
+        UserError: no run, no whole checkpoint, a model without latents or E[x | z], data that are no images or other
+            than the run's.
+    """
+    run, out = open_run(Path(folder)), Path(out)
+    model = require_decoder("reconstructions", run.config.model.build(run.data.visible))
+    _require_images(run)
+    require_count("num_examples", num_examples)
+    opened = _open(run, model, num_examples, data_dir, log)
+    out.mkdir(parents=True, exist_ok=True)
+    _reconstructions(opened, evaluation_key(run.config.seed, DIAGNOSIS), out)
+    return out / "reconstructions.png"
 
 
 def summary(found: dict) -> str:

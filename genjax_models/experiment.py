@@ -12,7 +12,6 @@ import math
 import os
 import platform
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +51,7 @@ from genjax_models.measuring import (
     worth,
 )
 from genjax_models.preparation import load_data, log_kind_of_data, prepare
+from genjax_models.progress import Progress
 from genjax_models.run_folder import (
     EVALUATIONS,
     METRICS,
@@ -108,42 +108,6 @@ class StopSignals:
             signal.signal(s, handler)
 
 
-class Progress:
-    """One line on standard error, rewritten in a terminal, a line an evaluation elsewhere."""
-
-    def __init__(self, log: Log, total: int, live: bool):
-        self.log, self.total, self.live = log, total, live
-        self.since = time.perf_counter()
-        self.first: int | None = None
-
-    def show(self, step: int, train: float | None, validation: float | None, evaluated: bool) -> None:
-        now = time.perf_counter()
-        if self.first is None:  # the first call compiled; speed is measured from its end
-            self.since, self.first = now, step
-        rate = (step - self.first) / (now - self.since) if step > self.first else None
-        left = "" if rate is None else f"  {rate:6.0f} steps/s  {_duration((self.total - step) / rate)} left"
-        bounds = "".join(
-            f"  {name} {value:.2f}"
-            for name, value in (("train", train), ("validation", validation))
-            if value is not None
-        )
-        line = f"step {step:>{len(str(self.total))}}/{self.total}{bounds}{left}"
-        if self.live:
-            sys.stderr.write("\r\033[K" + line)
-            sys.stderr.flush()
-        elif evaluated:
-            self.log(line)
-
-    def end(self) -> None:
-        if self.live:
-            sys.stderr.write("\n")
-
-
-def _duration(seconds: float) -> str:
-    seconds = round(seconds)
-    return f"{seconds // 60}:{seconds % 60:02d}" if seconds >= 60 else f"{seconds} s"
-
-
 def train_run(
     config: Config,
     folder: Path,
@@ -166,7 +130,7 @@ def train_run(
         folder: the run folder; made if it does not exist, resumed if it holds this configuration.
         data_dir: where data files lie; None for the environment's or the default folder.
         log: hears what happens, line by line.
-        live: rewrite one progress line on standard error instead of logging one an evaluation.
+        live: rewrite one progress line on standard error instead of logging one an evaluation (and one a minute).
         started: `time.perf_counter()` of when the user began to wait, for the seconds to the first step.
         devices: how many share each batch; None for one, and for all of several processes. A run may go on with
             another number than it was begun with.
@@ -201,8 +165,12 @@ def train_run(
         lost = processes.naming_the_lost(lambda: _what_survives(run))
         refused = naming(run.folder, lambda: f"{_what_survives(run)} {GO_ON}")
         with refused, lost, feed_of(config, data, mesh, shard_parameters) as feed:
-            hearers = Hearers(log, live, Callbacks(callbacks if processes.first() else (), log))
-            state, rows = _train_steps(run, existed, train, data, feed, mesh, clock, signals, hearers)
+            progress = Progress(log, config.training.num_steps, live)
+            hearers = Hearers(progress, Callbacks(callbacks if processes.first() else (), progress.say))
+            try:
+                state, rows = _train_steps(run, existed, train, data, feed, mesh, clock, signals, hearers)
+            finally:
+                progress.end()  # whatever is said next stands below
             signals.at_once = True  # all steps are saved: there is nothing to finish first
             result = _finish(run, state, data, rows, clock, log)
             hearers.callbacks(moment_of(run, state, {}, result))
@@ -354,8 +322,7 @@ class Record:
 class Hearers(NamedTuple):
     """Who hears of a run while it trains."""
 
-    log: Log
-    live: bool
+    progress: Progress
     callbacks: Callbacks
 
 
@@ -375,9 +342,11 @@ def _train_steps(
     x_validation = examples(data, "validation")
     if not processes.several():
         x_validation = jax.device_put(x_validation)
-    state, pending = _start(run, existed, train, feed.like, clock, hearers.log)
+    progress = hearers.progress
+    state, pending = _start(run, existed, train, feed.like, clock, progress.say)
     record = Record(run, int(state.step), pending, clock)
-    progress = Progress(hearers.log, total, hearers.live)
+    if record.step < total:
+        progress.begin(record.step)
 
     while record.step < total:
         step = record.step
@@ -386,7 +355,6 @@ def _train_steps(
         clock.stepped()
         record.took(bounds[: int(state.step) - step])
         if bool(state.halted):
-            progress.end()
             raise NonFinite(record.nonfinite())
 
         train_bound, metric = record.train_bound, None
@@ -403,10 +371,8 @@ def _train_steps(
                 metrics |= {f"validation_{name}": math.nan if v is None else v for name, v in validation}
             hearers.callbacks(moment_of(run, state, metrics))
         if came and record.step < total:
-            progress.end()
             saved = f"saved at step {record.step} of {total} in {run.folder}"
             raise Interrupted(f"{signals.came or 'a signal to another process'}: {saved}; the same command resumes.")
-    progress.end()
     return state, record.metrics.rows
 
 
@@ -545,6 +511,7 @@ def evaluate_run(
     data = load_run_data(run, data_dir)
     state, params, chosen = chosen_parameters(run, log)
     samples = run.config.evaluation.num_samples if num_samples is None else num_samples
+    log(f"evaluating step {chosen.step} on the test split")
     tested = test(run, state, params, data, samples)
     found = tested.by_example(run, chosen.step)
     if tested.values and (run.folder / RESULT).exists():  # of a run under way they would soon be of old parameters

@@ -68,6 +68,18 @@ def save_images(path: Path, x: np.ndarray, image_shape: tuple[int, ...] | None, 
     imsave(path, grid, cmap="gray", vmin=0, vmax=1, format="png")
 
 
+def save_points(path: Path, groups: Mapping[str, np.ndarray], title: str) -> None:
+    """Write a PNG of points of the plane, one colour for each named group [N, 2]."""
+    figure, axes = new_figure(5.2, 5)
+    for name, points in groups.items():
+        axes.plot(points[:, 0], points[:, 1], ".", markersize=3, alpha=0.6, label=name)
+    axes.set_aspect("equal", "datalim")
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right", fontsize=8)
+    figure.savefig(path, dpi=120, format="png")
+
+
 def save_curves(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Write a PNG of the metric that rows have as train_METRIC, and its validation, against the step."""
     figure, axes = new_figure(6.4, 4)

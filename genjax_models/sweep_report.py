@@ -259,7 +259,7 @@ def summary_markdown(settings: Sequence[Setting], metric: str, others: Sequence[
     return "\n".join([*lines, *([""] if below else []), *below]) + "\n"
 
 
-def live_table(members: Sequence[Member], metric: str, rows: int = 5, width: int = 80) -> str:
+def live_table(members: Sequence[Member], metric: str, rows: int = 5, width: int = 80, left: str | None = None) -> str:
     """The best members so far, in ASCII lines of at most `width`, whose number stays the same while a sweep runs.
 
     Args:
@@ -267,6 +267,7 @@ def live_table(members: Sequence[Member], metric: str, rows: int = 5, width: int
         metric: what they are sorted by; members that were stopped, or have no such metric yet, are only counted.
         rows: members shown.
         width: characters in a line.
+        left: how long the sweep will take; None where it is not known.
     """
     sign = 1 if lower_is_better(metric) else -1
     found = [(v, m) for m in members if m.status not in STOPPED and (v := metric_of(m, metric)) is not None]
@@ -280,7 +281,9 @@ def live_table(members: Sequence[Member], metric: str, rows: int = 5, width: int
     stopped = ", ".join(f"{counts[status]} {status}" for status in STOPPED if counts[status])
     lines = [
         f"{len(members)} members: {counts['running']} running, {counts['finished']} finished, {counts['waiting']} "
-        f"waiting, {sum(counts[status] for status in STOPPED)} stopped" + (stopped and f" ({stopped})"),
+        f"waiting, {sum(counts[status] for status in STOPPED)} stopped"
+        + (stopped and f" ({stopped})")
+        + ("" if left is None else f", {left} left"),
         *_columns(table, width),
     ]
     lines += [""] * (min(rows, len(members)) - len(best))

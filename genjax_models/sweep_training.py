@@ -30,6 +30,7 @@ from genjax_models.measuring import (
 )
 from genjax_models.overlay import parse_json
 from genjax_models.points import Point
+from genjax_models.progress import Pace, duration, terminal_size
 from genjax_models.run_folder import METRICS, Run, as_json, read_metrics, write_whole
 from genjax_models.stack import Stack, on_host
 from genjax_models.sweep import Sweep
@@ -83,6 +84,7 @@ class SweepRun:
     ):
         self.folder, self.sweep, self.members, self.mesh, self._log = folder, sweep, list(members), mesh, log
         self.live, self.shown = live, 0
+        self.pace = Pace()
         self.clock = Clock(started)
         self.metric = f"validation_{best_by(members[0].run.config)}"
         self.rungs: dict[str, dict[str, float | None]] = {}  # group/step: {member: metric}, of successive halving
@@ -103,13 +105,22 @@ class SweepRun:
         left = sum(m.status == "running" for m in self.members)
         return Interrupted(f"{signal}: saved in {self.folder}, {left} members under way; the same command resumes.")
 
+    def left(self) -> str | None:
+        """How long all steps that are left would take at the pace so far; halving may leave some out."""
+        unfinished = [m for m in self.members if m.status not in DONE]
+        steps = sum(m.run.config.training.num_steps - m.step for m in unfinished)
+        rate = self.pace.rate(sum(m.step for m in self.members))
+        return None if rate is None or not steps else duration(steps / rate)
+
     def show(self) -> None:
-        """The live table in a terminal, or one line elsewhere."""
-        rows = [m.row() for m in self.members]
+        """The live table in a terminal, or the best member elsewhere."""
+        rows, left = [m.row() for m in self.members], self.left()
         if not self.live:
-            self.log(sweep_report.live_table(rows, self.metric, rows=1, width=120).replace("\n", "\n  "))
+            self.log(sweep_report.live_table(rows, self.metric, 1, 120, left).replace("\n", "\n  "))
             return
-        table = sweep_report.live_table(rows, self.metric, rows=8, width=100)
+        columns, lines = terminal_size()
+        # Lines that wrap, or that have left the terminal at its top, cannot be written over.
+        table = sweep_report.live_table(rows, self.metric, max(1, min(8, lines - 4)), min(100, columns - 1), left)
         back = f"\033[{self.shown}A\033[J" if self.shown else ""
         sys.stderr.write(back + table + "\n")
         sys.stderr.flush()
@@ -288,6 +299,8 @@ class _Training:
         due = [i for i, m in enumerate(self.running) if m.status == "running" and m.record.due]
         if due or self.signals.came or all(m.status != "running" for m in self.running):
             self._evaluate(due)
+        elif self.run.live:
+            self.run.show()
 
     def _evaluate(self, due: list[int]) -> None:
         states = self.stack.take(self.states)

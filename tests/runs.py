@@ -1,6 +1,8 @@
-"""What the drills of runs and of sweeps share: a log, and what is in a folder."""
+"""What the drills of runs and of sweeps share: a log, a terminal, and what is in a folder."""
 
+import io
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -19,6 +21,31 @@ class Log(list):
 
     def __str__(self) -> str:
         return "\n".join(self)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, and what stands in it."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def screen(self) -> list[str]:
+        lines, row, column = [""], 0, 0
+        for part in re.findall(r"\033\[\d*[A-Z]|\r|\n|[^\033\r\n]+", self.getvalue()):
+            if part == "\r":
+                column = 0
+            elif part == "\n":
+                lines, row, column = [*lines, ""], row + 1, 0
+            elif part == "\033[K":
+                lines[row] = lines[row][:column]
+            elif part.endswith("A"):
+                row, column = row - int(part[2:-1]), 0
+            elif part == "\033[J":
+                lines = [*lines[:row], lines[row][:column]]
+            else:
+                lines[row] = lines[row][:column] + part + lines[row][column + len(part) :]
+                column += len(part)
+        return lines
 
 
 def read_json(path: Path):

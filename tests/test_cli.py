@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from runs import Terminal
 
 from genjax_models import experiment
 from genjax_models.axes import Axis, product
@@ -697,6 +698,30 @@ def test_wrong_sweeps_of_a_file(cli, devices):
     code, _, err = cli("sweep", "absent.py", "--seeds", "2")
     assert code == 2
     assert "absent.py: no such file" in err
+
+
+# Progress.
+
+
+def test_progress_in_a_terminal(place, monkeypatch):
+    """Training is one line that is written over; dumb terminals have plain lines."""
+
+    def begin(words: str, start: str) -> list[str]:
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        assert main(words.split()) == 0
+        return [line.split("  ")[0] for line in terminal.screen() if line.startswith(start)]
+
+    assert begin("train tiny.py", "step") == ["step 20/20"]
+    assert begin("train tiny.py", "step") == []
+    monkeypatch.setenv("TERM", "dumb")
+    assert begin("train tiny.py --run-dir again", "step") == ["step 10/20", "step 20/20"]
+
+
+@pytest.mark.parametrize(("command", "start"), [("evaluate", "test bound -"), ("sample", "samples.png\n")])
+def test_quiet_commands_print_what_was_found_alone(cli, run, command, start):
+    code, out, err = cli(command, run, "--quiet")
+    assert (code, err) == (0, "")
+    assert out.startswith(start)
 
 
 # As a process.

@@ -1,18 +1,29 @@
 """The commands `diagnose` and `spectra`: what they write, what they refuse; and the pictures of latents."""
 
+import dataclasses
+import html
 import json
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from genjax_models import checkpoints
 from genjax_models import diagnostic_plots as plots
 from genjax_models.cli import main
 from genjax_models.config import Config, Evaluation, Training
-from genjax_models.data import PlantedDigits
-from genjax_models.diagnosis import FIGURES, PICTURES, compare_spectra, diagnose_run
+from genjax_models.data import Digits, PlantedDigits
+from genjax_models.diagnosis import (
+    FIGURES,
+    PICTURES,
+    compare_spectra,
+    diagnose_run,
+    draw_reconstructions,
+    summary,
+)
 from genjax_models.diagnostic_plots import Latent
 from genjax_models.errors import ConfigError, ModelError, RunError, UserError
 from genjax_models.experiment import train_run
@@ -21,6 +32,8 @@ from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
 from genjax_models.objectives import ELBO, MaximumLikelihood, WakeSleep
 from genjax_models.optimizers import Adam
+from genjax_models.preparation import prepare
+from genjax_models.report import report_runs
 from genjax_models.run_folder import DataSpec, create_or_match
 
 SOURCE = PlantedDigits(square=3)
@@ -159,6 +172,32 @@ def test_spectra_refuses_what_it_cannot_compare(run, tmp_path):
         compare_spectra([], tmp_path / "x.png", log=quiet)
     with pytest.raises(ConfigError, match="num: got 0"):
         compare_spectra([run], tmp_path / "x.png", num=0, log=quiet)
+
+
+def test_a_page_measures_what_was_not_yet(run, diagnosed, tmp_path):
+    """`report` of a run that was not diagnosed: the same figures and pictures, and nothing new in the run folder."""
+    before = sorted(run.rglob("*"))
+    report_runs([run], tmp_path / "page.html", num_examples=12, log=quiet)
+    text = html.unescape((tmp_path / "page.html").read_text())
+    for line in summary(json.loads((diagnosed / FIGURES).read_text())).splitlines():
+        assert line.replace("+-", "±") in text
+    assert text.count("data:image/png;base64,") == 1 + len(PICTURES)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_reconstructions_of_binary_latents(tmp_path):
+    """A belief net's are drawn too; a network without latents has none."""
+    net = dataclasses.replace(CONFIG, model=SigmoidBeliefNetwork((3,)), objective=WakeSleep(), data=Digits())
+    train, data, spec = prepare(net, None)
+    run, _ = create_or_match(tmp_path / "net", net, spec)
+    checkpoints.save(run.checkpoints, train.init(net, jax.random.key(0), data.train), 0.0, None, (0.0, 0))
+    picture = draw_reconstructions(run.folder, tmp_path / "out", log=quiet)
+    assert imread(picture)[..., :3].std() > 0.02
+    made = dataclasses.replace(net, model=MADE(), objective=MaximumLikelihood())
+    other, _ = create_or_match(tmp_path / "made", made, spec)
+    with pytest.raises(ModelError, match="reconstructions needs a model with latents"):
+        draw_reconstructions(other.folder, tmp_path / "none", log=quiet)
+    assert not (tmp_path / "none").exists()
 
 
 # Pictures.

@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).parents[1] / "genjax_models"
 
 # A file may import from its own layer and those before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "progress"},
     {"core", "config", "policy", "processes", "references"},
     {"distributions", "optimizers", "overlay", "sequences", "data", "spread"},
     {"models", "objectives"},
     {"evaluation", "train", "tables", "axes", "labels", "points", "plots", "sweep_report", "checkpoints", "streaming"},
     {"mixture", "papers", "scaffold"},
-    {"papers_report"},
+    {"papers_report", "report_page"},
     {"canvas_plots", "comparison_plots", "diagnostic_plots", "sound"},
     {"inspection"},
     {"run_folder"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"estimator"},
     {"sweep_training"},
     {"sweep_folder"},
-    {"reproduction"},
+    {"reproduction", "report"},
     {"cli"},
     {"__main__"},
 ]
