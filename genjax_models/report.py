@@ -7,7 +7,6 @@ What a page shows is gathered here; `report_page.page` writes it.
 
 import contextlib
 import datetime
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from genjax_models.errors import RunError, UserError, require_count
 from genjax_models.experiment import load_run_data, versions
 from genjax_models.labels import label
 from genjax_models.measuring import Log, best_by, chosen_parameters, number, sample_images, worth
-from genjax_models.overlay import flatten
+from genjax_models.overlay import flatten, parse_json
 from genjax_models.references import bibtex, cited
 from genjax_models.report_page import Comparison, Curve, Page, Picture, Reported, Swept, page
 from genjax_models.run_folder import (
@@ -166,8 +165,8 @@ def _evaluations(folder: Path) -> list[dict[str, str]]:
     found = []
     with contextlib.suppress(OSError):
         for line in (folder / EVALUATIONS).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # the last line may be cut short by a crash
-                found.append(result_figures(json.loads(line)))
+            with contextlib.suppress(ValueError, TypeError):  # the last line may be cut short by a crash
+                found.append(result_figures(dict(parse_json(line))))
     return found
 
 
@@ -213,7 +212,7 @@ def _diagnosed(run: Run, step: int | None) -> tuple[dict, Path] | None:
     default."""
     for folder in (run.folder / "diagnostics", Path("diagnostics")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or one of something else
-            found = dict(json.loads((folder / FIGURES).read_text(encoding="utf-8")))
+            found = dict(parse_json((folder / FIGURES).read_text(encoding="utf-8")))
             own = folder.parent == run.folder or Path(found["run"]).resolve() == run.folder.resolve()
             if own and found["step"] == step:
                 summary(found)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,7 @@ from genjax_models.stack import Stack, on_host
 from genjax_models.sweep import Sweep
 
 CHOICES, PROGRESS, MEMBERS = "choices.json", "progress.json", "members"
+REDRAWN = 1.0  # seconds between drawings of the table that no evaluation asks for
 DONE = ("finished", "non-finite", "halted")
 
 
@@ -83,7 +85,7 @@ class SweepRun:
         started: float,
     ):
         self.folder, self.sweep, self.members, self.mesh, self._log = folder, sweep, list(members), mesh, log
-        self.live, self.shown = live, 0
+        self.live, self.shown, self.drawn = live, 0, 0.0
         self.pace = Pace()
         self.clock = Clock(started)
         self.metric = f"validation_{best_by(members[0].run.config)}"
@@ -114,7 +116,7 @@ class SweepRun:
 
     def show(self) -> None:
         """The live table in a terminal, or the best member elsewhere."""
-        rows, left = [m.row() for m in self.members], self.left()
+        rows, left, self.drawn = [m.row() for m in self.members], self.left(), time.perf_counter()
         if not self.live:
             self.log(sweep_report.live_table(rows, self.metric, 1, 120, left).replace("\n", "\n  "))
             return
@@ -299,7 +301,7 @@ class _Training:
         due = [i for i, m in enumerate(self.running) if m.status == "running" and m.record.due]
         if due or self.signals.came or all(m.status != "running" for m in self.running):
             self._evaluate(due)
-        elif self.run.live:
+        elif self.run.live and time.perf_counter() - self.run.drawn > REDRAWN:
             self.run.show()
 
     def _evaluate(self, due: list[int]) -> None:

@@ -15,8 +15,8 @@
 #
 # Section 20.10 of *Deep Learning* (Goodfellow, Bengio and Courville 2016), system by system: what each one computes,
 # as an equation; the net at work on data small enough for a laptop; and, where it can be had, the exact figure beside
-# the estimate. Every training run below is one compiled program of a few seconds. The configurations in `configs/` are
-# those that train long enough to be compared with the papers.
+# the estimate. Every training run below is one compiled program, of seconds to half a minute. The configurations in
+# `configs/` are those that train long enough to be compared with the papers.
 
 # %%
 import warnings
@@ -336,7 +336,7 @@ show({"digits written row by row": draw(model, params)[1]})
 # A net that emits $x$ itself has samples but no density. It can be trained against a **critic**,
 # $\min_g \max_d \mathbb{E} \log d(x) + \mathbb{E} \log(1 - d(g(z)))$ (Goodfellow et al. 2014; equations 20.80 and
 # 20.81), or by **moment matching**: the maximum mean discrepancy between a batch of samples and one of data (Li,
-# Swersky and Zemel 2015; equation 20.83 and what follows), zero only where all moments agree.
+# Swersky and Zemel 2015; section 20.10.5), zero only where all moments agree.
 
 # %%
 critic = MLP((128, 128), activation="leaky_relu")

@@ -76,6 +76,13 @@ def by_example(folder: Path) -> dict:
     return found
 
 
+def outcome(folder: Path) -> tuple:
+    """All of a run that must not depend on how it came about: state, metrics, result and samples, but no seconds."""
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_lines(folder / "metrics.jsonl")]
+    result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
+    return last_state(folder), rows, result, (folder / "samples.png").read_bytes(), by_example(folder)
+
+
 def last_state(folder: Path):
     """The bytes of every array of the newest checkpoint."""
     run = open_run(folder)

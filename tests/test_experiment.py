@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from runs import Log, by_example, contents, last_state, read_json, read_lines
+from runs import Log, by_example, contents, last_state, outcome, read_json, read_lines
 from toys import worst
 
 from genjax_models import checkpoints, experiment, run_folder
@@ -65,13 +65,6 @@ def finished(tmp_path_factory, data_dir) -> Path:
 @pytest.fixture
 def copy(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def outcome(folder: Path) -> tuple:
-    """All that must not depend on whether the run was cut short: state, metrics and result, without the seconds."""
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_lines(folder / "metrics.jsonl")]
-    result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return last_state(folder), rows, result, (folder / "samples.png").read_bytes(), by_example(folder)
 
 
 # What a run leaves.

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import Log, by_example, last_state, read_json, read_lines
+from runs import Log, outcome
 
 from genjax_models import checkpoints
 from genjax_models.cli import main
@@ -74,13 +74,6 @@ def left_alone(tmp_path_factory, data_dir) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "left_alone"
     train_run(CONFIG, folder, data_dir, log=Log())
     return folder
-
-
-def outcome(folder: Path) -> tuple:
-    """The last state, metrics and result, without the seconds, and what is kept by example."""
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_lines(folder / "metrics.jsonl")]
-    result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return last_state(folder), rows, result, by_example(folder)
 
 
 def failed(folder: Path, data_dir: str) -> Exception | None:

@@ -297,13 +297,18 @@ def test_every_kind_of_model_and_of_state(tmp_path):
         made(tmp_path / "net", net),
         made(tmp_path / "rnn", rnn, 16, None, rows),
     ]
+    # All but the first are damaged.
+    lines = ['{"test_parzen_log_likelihood": -7.125}', "[1]", "[" * 100_000, '{"test_']
+    (folders[0] / "evaluations.jsonl").write_text("\n".join(lines))
     report_runs(folders, tmp_path / "page.html", log=Log())
     read = Elements((tmp_path / "page.html").read_text())
     for text in (
-        "0.0025", "12,345", "best validation mmd squared", "not begun", "not finished: step 20 of 20", "a'\"&<b>.npy",
+        "0.0025", "-7.125", "evaluation 1", "12,345", "best validation mmd squared", "not begun",
+        "not finished: step 20 of 20", "a'\"&<b>.npy",
         "no samples: no checkpoint was written yet.", "no diagnosis of latents: no checkpoint was written yet.", "5.0",
     ):  # fmt: skip
         assert text in read.text, text
+    assert "evaluation 2" not in read.text
     assert "comparison" not in [attributes["id"] for attributes in read.all("section")]
 
 

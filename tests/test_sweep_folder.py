@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import Log, by_example, contents, last_state, read_json, read_lines
+from runs import Log, contents, last_state, outcome, read_json, read_lines
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
 from genjax_models.axes import axis, chain, product, zipped
@@ -105,12 +105,6 @@ def rows_of(folder: Path) -> list[dict]:
     """metrics.jsonl without the seconds."""
     rows = read_lines(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def outcome(folder: Path) -> tuple:
-    """All of a run that must not depend on how it came about: state, metrics, result and samples, but no seconds."""
-    result = {k: v for k, v in read_json(folder / "result.json").items() if "seconds" not in k}
-    return last_state(folder), rows_of(folder), result, (folder / "samples.png").read_bytes(), by_example(folder)
 
 
 def table(folder: Path) -> list[dict]:
