@@ -384,6 +384,32 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
     exporting.add_argument("--overwrite", action="store_true", help="replace what an earlier export left in the folder")
 
+    pushing = commands.add_parser(
+        "push",
+        help="a run's model to the Hugging Face Hub, with a model card",
+        description="Push what `export` writes of a run to a repository of the Hugging Face Hub, with a model card of "
+        "its figures and what to cite. It needs the extra `hub`, and a token that can write: HF_TOKEN, or what "
+        "`hf auth login` has kept.",
+    )
+    pushing.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
+    pushing.add_argument("repo", metavar="REPO_ID", help="OWNER/NAME; made if it does not exist")
+    pushing.add_argument("--private", action="store_true", help="let a repository that is made be private")
+    pushing.add_argument("--revision", metavar="BRANCH", help="the branch (default: main)")
+    pushing.add_argument("--license", metavar="NAME", help="for the card, such as apache-2.0 (default: none)")
+    pushing.add_argument("--num-samples", type=_positive, default=100, metavar="K", help=samples)
+    pushing.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
+
+    pulling = commands.add_parser(
+        "pull",
+        help="a model that was pushed to the Hugging Face Hub",
+        description="Fetch what `push` has pushed: files of known names alone, of which none is run, and whose "
+        "parameters are those of the model. `genjax_models.export.load_export` takes the folder. It needs the extra "
+        "`hub`.",
+    )
+    pulling.add_argument("repo", metavar="REPO_ID", help="OWNER/NAME")
+    pulling.add_argument("--into", required=True, metavar="FOLDER", help="the folder, which is made")
+    pulling.add_argument("--revision", metavar="REVISION", help="a branch, a tag or a commit (default: main)")
+
     boards = commands.add_parser(
         "tensorboard",
         help="runs and sweeps as TensorBoard's event files",
@@ -430,7 +456,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="print JSON")
 
     finding = (evaluate, sample, inpainting, estimators, diagnosis, spectra, comparing, reporting, quality, continuing)
-    for command in (*finding, annealing, inspecting, exporting):
+    for command in (*finding, annealing, inspecting, exporting, pushing, pulling):
         command.add_argument("--quiet", action="store_true", help="no progress; errors and what was found alone")
     return top
 
@@ -1003,6 +1029,32 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _push(arguments: argparse.Namespace) -> int:
+    from genjax_models.hub import push_run
+
+    address = push_run(
+        Path(arguments.run_dir),
+        arguments.repo,
+        private=arguments.private,
+        revision=arguments.revision,
+        license=arguments.license,
+        num_samples=arguments.num_samples,
+        platforms=arguments.platforms,
+        log=_log(arguments),
+        live=_live(arguments),
+    )
+    print(address)
+    return 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    from genjax_models.hub import pull
+
+    log, live = _log(arguments), _live(arguments)
+    print(pull(arguments.repo, Path(arguments.into), revision=arguments.revision, log=log, live=live))
+    return 0
+
+
 def _reproduce(arguments: argparse.Namespace) -> int:
     from genjax_models.errors import UserError
 
@@ -1246,6 +1298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "anneal": _anneal,
             "continue": _continue,
             "export": _export,
+            "push": _push,
+            "pull": _pull,
             "reproduce": _reproduce,
             "shard": _shard,
             "cite": _cite,

@@ -30,6 +30,7 @@ LAYERS = [
     {"sweep_training"},
     {"sweep_folder"},
     {"reproduction", "report"},
+    {"hub"},
     {"cli"},
     {"__main__"},
 ]
