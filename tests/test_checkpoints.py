@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back bit for bit, and what was damaged is never used."""
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tensorstore
 
 from genjax_models import checkpoints
 from genjax_models.core import PhaseState, TrainState
@@ -67,6 +69,20 @@ def saved(tmp_path_factory):
 def whole(saved, tmp_path):
     """A copy of the checkpoint, to be damaged."""
     return Path(shutil.copytree(saved / "000000007", tmp_path / "000000007"))
+
+
+def test_a_save_keeps_nothing_in_memory(tmp_path):
+    """tensorstore never frees what it counts for orbax, some twenty lists a save."""
+
+    def lists(saves: int) -> int:
+        for _ in range(saves):
+            checkpoints.save(tmp_path, training_state(), 12.5, None)
+        gc.collect()
+        return sum(type(thing) is list for thing in gc.get_objects())
+
+    first = lists(2)
+    assert lists(4) < first + 4
+    assert tensorstore.experimental_collect_matching_metrics("/tensorstore/")  # for others, and after a save
 
 
 def test_restored_bit_for_bit(saved):
