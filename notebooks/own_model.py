@@ -158,6 +158,7 @@ plt.figure(figsize=(7, 1.8))
 plt.imshow(image_grid(train[:48], (4, 4), 16), cmap="gray")
 plt.title("drawn from the world", fontsize=9)
 plt.axis("off")
+plt.show()
 # %% [markdown]
 # ## Is it a distribution?
 #
@@ -346,8 +347,8 @@ plt.show()
 # %% [markdown]
 # A net with just as many causes as bars has none to lose: where one has taken in two bars, with a probability near
 # $1 - (1 - 0.18)^2 = 0.33$ of being on, another has switched itself off, and no small step leads out of that. Spare
-# causes make it rarer, and those that are not needed end with a probability near zero. On data whose distribution is
-# not known such a run would look as good as any other.
+# causes made it rarer here, and those that are not needed end with a probability near zero. Where the truth is not
+# known, only other runs beside it would tell that such a run is stuck.
 #
 # ## A run folder, on digits
 #
