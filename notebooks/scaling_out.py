@@ -119,17 +119,17 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
 for (name, curve), width in zip(curves.items(), (5, 2.5, 1), strict=True):
     left.plot(curve, label=name, linewidth=width)
     if name != "one device":
-        right.plot(np.abs(curve - curves["one device"]), label=name, linewidth=width / 2)
+        right.plot(1e6 * (curve - curves["one device"]), label=name, linewidth=width / 2)
 left.set(xlabel="step", ylabel="train bound (nats per example)")
-right.set(xlabel="step", ylabel="difference from one device (nats)", yscale="log")
+right.set(xlabel="step", ylabel="difference from one device ($10^{-6}$ nats)")
 left.legend(fontsize=8)
 right.legend(fontsize=8)
 figure.tight_layout()
 
 # %% [markdown]
-# Left, three curves of which only the uppermost can be seen whole: they lie on one another. Right, what is between
-# them. A float32 of the bound's size is spaced by about 2e-6; the differences begin there and grow along the run, since
-# each step starts from parameters that were rounded a little differently.
+# Left, three curves, drawn ever thinner over one another. Right, what is between them, in millionths of a nat. Floats
+# of the bound's size are spaced by 2 or 4 of these: the differences begin there, and grow along the run, since each
+# step starts from parameters that were rounded a little differently.
 #
 # ## A sweep over columns of devices
 #
@@ -151,7 +151,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.imshow(np.arange(4)[None].repeat(2, 0), cmap="Pastel1", vmax=8)
 for (row, column), device in np.ndenumerate(columns.devices.T):
     left.text(column, row, f"device {device.id}", ha="center", va="center", fontsize=9)
-left.set(xlabel='"points": runs of its own', ylabel='"data": shares of a batch', xticks=[], yticks=[])
+left.set(xlabel='"points": each column has its own', ylabel='"data": shares of a batch', xticks=[], yticks=[])
 values = [position["optimizer.learning_rate"] for position in swept["8 columns of one"].grid.dimensions[0].overrides]
 for (name, bound), style in zip(reached.items(), ("o-", "x--"), strict=True):
     right.plot(values, bound.mean(axis=-1), style, label=name, markersize=9)
@@ -166,9 +166,9 @@ print(f"{np.ptp(reached['8 columns of one'].mean(axis=-1)):.1f}")
 # ## More particles than memory holds
 #
 # The importance weighted bound tightens with K, and its gradient keeps K activations of every layer for every example.
-# `chunk_particles(objective, 16)` computes sixteen at a time, and again for the gradient, which needs no more than a
-# few numbers from each: memory is flat in K for one more pass forward. XLA says what a program will take before
-# anything is run; here it is asked for the whole training step.
+# `chunk_particles(objective, 16)` computes sixteen particles at a time, and again for the gradient, at the price of one
+# more pass forward; of each it keeps a few numbers alone, however wide the layers are. XLA says what a program will
+# take before anything is run; here it is asked for the whole training step.
 
 
 # %%
@@ -219,6 +219,10 @@ right.legend()
 figure.tight_layout()
 
 # %% [markdown]
+# Left, the memory of a step against the number of particles, both on logarithmic axes. The net here is small, so that
+# the few numbers a particle still show; of wider layers they are a smaller part. Right, the run in float32 and the one
+# whose products read bfloat16.
+#
 # ## One run on eight devices, then two, then two processes
 #
 # On disk all of it comes together. `genjax-models shard` writes data as shards, of which training reads just the next

@@ -27,6 +27,7 @@ def test_readme_python_runs_as_written():
 
 LONG = (
     "discrete_estimators.ipynb",
+    "scaling_out.ipynb",
     "sweeps.ipynb",
     "tour.ipynb",
     "two_styles.ipynb",
