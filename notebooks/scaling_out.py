@@ -163,6 +163,9 @@ print(f"the two sweeps' bounds differ by up to {between.max():.1g} nats, those o
 print(f"{np.ptp(reached['8 columns of one'].mean(axis=-1)):.1f}")
 
 # %% [markdown]
+# Left, the mesh of the second sweep. Right, what both reach by learning rate: crosses in circles, for a point is the
+# same run wherever it is trained. `run_sweep` measures how many points to run at once on a device, unless `block` says.
+#
 # ## More particles than memory holds
 #
 # The importance weighted bound tightens with K, and its gradient keeps K activations of every layer for every example.
@@ -250,11 +253,15 @@ def quiet(line):
     """The lines that a terminal would show are left out here."""
 
 
+def terminate_at(step):
+    """A callback that sends this process SIGTERM at a step."""
+    return lambda moment: os.kill(os.getpid(), signal.SIGTERM) if moment.step == step else None
+
+
 ends = {}
 for devices, last in ((8, 50), (2, 125)):
-    terminate = lambda moment, last=last: os.kill(os.getpid(), signal.SIGTERM) if moment.step == last else None  # noqa: E731
     try:
-        train_run(on_disk, run, log=quiet, devices=devices, callbacks=[terminate])
+        train_run(on_disk, run, log=quiet, devices=devices, callbacks=[terminate_at(last)])
     except Interrupted as interruption:
         print(f"{devices} devices: {str(interruption).replace(str(folder), '...')}")
     ends[f"{devices} devices"] = rows()[-1]["step"]

@@ -5,8 +5,8 @@
 A panel has what `genjax-models sample` draws: the expectation of x given a draw of the latents (VAE, DRAW, sigmoid
 belief network), or where there are none, a draw of x itself (NADE, GAN, flow). The first draws are shown, none chosen.
 
-six_models.png is of six runs on MNIST. They are short: the first took 45 minutes of a CPU's thread, the second 15, those
-of papers' tables two to nine. How far such runs fall short of a paper's figures is in docstrings and tables.
+six_models.png is of six runs on MNIST. They are short: the first took 45 minutes of a CPU's thread, the second 15, and
+those of papers' tables two to nine. How far such runs fall short of a paper's figures is in docstrings and tables.
 
     genjax-models train configs/vae_conv_mnist.py --run-dir runs/vae
     genjax-models train configs/draw_mnist.py --run-dir runs/draw --training.num-steps 5000 \\
