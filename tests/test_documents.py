@@ -29,6 +29,7 @@ LONG = (
     "discrete_estimators.ipynb",
     "own_loss.ipynb",
     "own_model.ipynb",
+    "scaling_out.ipynb",
     "sweeps.ipynb",
     "tour.ipynb",
     "two_styles.ipynb",
@@ -52,7 +53,7 @@ def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
 
-@pytest.mark.parametrize("name", ["own_loss", "own_model", "tour"])
+@pytest.mark.parametrize("name", ["own_loss", "own_model", "scaling_out", "tour"])
 def test_a_notebook_and_its_text_have_the_same_code(name):
     """A notebook's text, for those who read changes, beside the notebook itself."""
     cells = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8").split("\n# %%")[1:]
