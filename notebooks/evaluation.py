@@ -86,57 +86,57 @@ print(f"reweighted wake-sleep {truth.mean():.2f} nats, wake-sleep {truth_ws.mean
 # it `log_marginal` returns a **standard error** from the spread of the weights, and the **effective sample size**
 # $(\sum_k w_k)^2 / \sum_k w_k^2$, of $K$.
 #
-# Both are functions of the weights *that were seen*. To see what that means, take a bad $q$: the one before training,
-# which guesses the latents at random, with the same $p$.
+# Both are functions of the weights *that were seen*. To find out what that means, keep $p$, and spoil $q$: its logits
+# times 0.3 are those of a timid one, times 3 of one that is too sure of itself; and before training it guesses.
 
 # %%
-untrained = model.init(jax.random.key(1), held_out[0])
-guessing = {**params, "recognition": untrained["recognition"]}
-print("                        mean error  stated standard error  median effective  doubtful")
+untrained = model.init(jax.random.key(1), held_out[0])["recognition"]
+learned = params["recognition"]
+recognition = {
+    "trained": learned,
+    "timid": jax.tree.map(lambda v: 0.3 * v, learned),
+    "too sure": jax.tree.map(lambda v: 3 * v, learned),
+    "guessing": untrained,
+}
+print("q, K = 1,000  mean error  root mean square  stated error  median effective  below ten  doubtful")
 found = {}
-for name, weights in (("trained q", params), ("guessing q", guessing)):
-    for num_samples in (100, 1000):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", DoubtfulEstimate)
-            estimate = log_marginal(model, weights, jax.random.key(2), held_out, num_samples)
-        found[name, num_samples] = estimate
-        print(
-            f"{name:10}, K = {num_samples:5} {(estimate.log_prob - truth).mean():12.3f}",
-            f"{estimate.standard_error.mean():22.3f} {jnp.median(estimate.effective_samples):17.1f}",
-            f"{int(estimate.doubtful.sum()):5} of {len(truth)}",
-        )
+for name, q in recognition.items():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DoubtfulEstimate)
+        estimate = log_marginal(model, {**params, "recognition": q}, jax.random.key(2), held_out, 1000)
+    error = np.asarray(estimate.log_prob) - truth
+    found[name] = error, np.asarray(estimate.standard_error)
+    print(
+        f"{name:12} {error.mean():11.3f} {np.sqrt(np.mean(error**2)):17.3f} {estimate.standard_error.mean():13.3f}",
+        f"{jnp.median(estimate.effective_samples):17.0f} {jnp.sum(estimate.effective_samples < 10):10}",
+        f"{estimate.doubtful.sum():9}",
+    )
 print("\nThe last warning:", *caught[0].message.args)
 
 # %% [markdown]
-# The mean error is that of the mean over 500 examples, where errors of single examples that were chance would nearly
-# cancel: what is left is bias. Under a good $q$ there is little of either. Under a bad one the estimate is too low,
-# and its standard error does not say so, for the few states that carry $p(x)$ were not drawn, and what was not drawn
-# has no spread. What does say so is the effective sample size, of a single example:
+# Look at the timid and the too sure $q$. Their effective samples are much the same, some 15 percent of $K$. But the
+# errors of the timid one are as large as it says, and those of the other about three times as large: a $q$ that is
+# too sure leaves out states which carry part of $p(x)$, and *what was not drawn has no spread*. Where it does draw
+# such a state, once in a long while, the weight is huge, and the estimate too high.
 
 # %%
-estimate = found["guessing q", 1000]
-error, doubtful = np.asarray(estimate.log_prob) - truth, np.asarray(estimate.doubtful)
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-for mask, colour, label in ((~doubtful, "C0", "not doubtful"), (doubtful, "C3", "doubtful")):
-    axes[0].scatter(estimate.effective_samples[mask], error[mask], s=6, color=colour, label=label)
-    axes[1].scatter(estimate.standard_error[mask], np.abs(error)[mask], s=6, color=colour)
-axes[0].set(xscale="log", xlabel="effective samples, of 1,000", ylabel="error (nats)")
-axes[0].axhline(0, color="0.5", linewidth=0.8)
-axes[0].legend(fontsize=8)
-line = np.array([0.02, 1.0])
-axes[1].plot(line, 2 * line, color="0.5", linewidth=0.8, label="two standard errors")
-axes[1].set(xlabel="stated standard error (nats)", ylabel="|error| (nats)")
-axes[1].legend(fontsize=8)
-figure.suptitle("a guessing q: one point an example", fontsize=10)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharex=True, sharey=True)
+for axis, name in zip(axes, ("timid", "too sure"), strict=True):
+    error, stated = found[name]
+    within = np.mean(np.abs(error) < 2 * stated)
+    axis.scatter(stated, error, s=6)
+    for side in (-2, 2):
+        axis.plot([0, 0.6], [0, side * 0.6], color="0.5", linewidth=0.8)
+    axis.set(title=f"{name}: {within:.0%} within two stated errors", xlabel="stated standard error (nats)")
+    axis.set_ylim(-1.3, 1.3)
+axes[0].set_ylabel("error (nats)")
 plt.show()
-for mask, name in ((~doubtful, "not doubtful"), (doubtful, "doubtful")):
-    within = np.mean(np.abs(error[mask]) < 2 * np.asarray(estimate.standard_error)[mask])
-    print(f"{name:12} {mask.sum():3} examples, mean error {error[mask].mean():.3f}, {within:.0%} within two errors")
 
 # %% [markdown]
-# `log_marginal` marks an example as `doubtful`, and warns with `DoubtfulEstimate`, when fewer than ten effective
-# samples are left, by the weights themselves or by a second look: draws of the *prior*, which find what $q$ misses.
-# It is a warning to act on, with more samples, a better $q$, or annealing, below.
+# Here the truth told. Without it, `log_marginal` marks an example as `doubtful`, and warns with `DoubtfulEstimate`,
+# where fewer than ten effective samples are left, **or** where a second look says that there would be if all were
+# seen: some draws of the *prior* find what $q$ misses. That is what tells the too sure $q$ from the timid one in the
+# last column. It is a warning to act on, with more samples, a better $q$, or annealing, below.
 #
 # ## k-hat
 #
@@ -145,16 +145,18 @@ for mask, name in ((~doubtful, "not doubtful"), (doubtful, "doubtful")):
 # above 0.7 the mean itself converges too slowly to be of use. Two latents let Gauss-Hermite quadrature play the truth.
 
 # %%
-two, two_params = fit(VAE(latent=2, encoder=MLP((100,)), decoder=MLP((100,))), ELBO(), rate=3e-3, steps=3000)
-integral = np.asarray(quadrature_log_marginal(two, two_params, held_out, nodes=200))
-finer = np.asarray(quadrature_log_marginal(two, two_params, held_out, nodes=300))
+two, two_params = fit(VAE(latent=2, encoder=MLP((30,)), decoder=MLP((30,))), ELBO(), steps=1000, rate=3e-3)
+some = held_out[:250]
+coarser, integral = (np.asarray(quadrature_log_marginal(two, two_params, some, nodes=n)) for n in (150, 250))
 with warnings.catch_warnings(record=True):
-    estimate = log_marginal(two, two_params, jax.random.key(3), held_out, 1000)
+    estimate = log_marginal(two, two_params, jax.random.key(3), some, 1000)
 error, doubtful, k = np.asarray(estimate.log_prob) - integral, np.asarray(estimate.doubtful), estimate.pareto_k
-print(f"quadrature: 200 and 300 nodes differ by {np.abs(finer - integral).max():.4f} nats at most")
+print(f"quadrature: 150 and 250 nodes a latent differ by {np.abs(coarser - integral).max():.3f} nats at most")
 for mask, name in ((~doubtful, "not doubtful"), (doubtful, "doubtful")):
     within = np.mean(np.abs(error[mask]) < 2 * np.asarray(estimate.standard_error)[mask])
-    print(f"{name:12} {mask.sum():3} examples, root mean square error {np.sqrt(np.mean(error[mask] ** 2)):.3f},", end=" ")
+    print(
+        f"{name:12} {mask.sum():3} examples, root mean square error {np.sqrt(np.mean(error[mask] ** 2)):.3f},", end=" "
+    )
     print(f"largest {np.abs(error[mask]).max():.2f}; {within:.0%} within two stated errors")
 figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
 for mask, colour, label in ((~doubtful, "C0", "not doubtful"), (doubtful, "C3", "doubtful")):
@@ -177,7 +179,9 @@ some, exact = held_out[:100], truth[:100]
 warnings.simplefilter("ignore", DoubtfulEstimate)  # of draws of the prior, and of the guessing q
 ladder = {
     "1,000 draws of the prior": prior_log_marginal(model, params, jax.random.key(4), some, 1000),
-    "1,000 draws of the guessing q": log_marginal(model, guessing, jax.random.key(4), some, 1000),
+    "1,000 draws of the guessing q": log_marginal(
+        model, {**params, "recognition": untrained}, jax.random.key(4), some, 1000
+    ),
     "1,000 draws of the trained q": log_marginal(model, params, jax.random.key(4), some, 1000),
     "16 chains of 10 temperatures": annealed_importance_sampling(model, params, jax.random.key(5), some, 16, 10),
     "16 chains of 100 temperatures": annealed_importance_sampling(model, params, jax.random.key(5), some, 16, 100),
@@ -196,6 +200,7 @@ print(f"<= {both.upper.log_prob.mean():.3f}, gap {both.gap.mean():.3f} nats")
 #
 # Most of the spread of $\log p(x)$ over examples is that some digits are harder than others, for *both* models. It
 # drops out of their differences, example by example. `genjax-models compare` pairs finished runs in this way.
+
 
 # %%
 def standard_error(v):
@@ -219,7 +224,7 @@ print(f"difference {difference:.2f} ± {apart:.2f} by two means, ± {paired:.2f}
 # such a density may be of any sign and size; in bits it can be held against any other model of the same levels.
 
 # %%
-grey = Digits(binarization="none", dequantization="uniform")
+grey = Digits(binarization="none", dequantization="fixed")
 levels = grey.load()
 normal, fitted = affine_generator(64), fit_affine(levels.train)
 nats = -float(log_prob(normal, fitted, levels.test).mean())

@@ -1,0 +1,223 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Reading a VAE's troubles
+#
+# Latents that say nothing, codes that lie where the prior does not, a recognition network that is not as good as it
+# could be, samples that are blurred: each trouble of a variational autoencoder has a number that tells it, and most
+# have a cure, whose effect can be measured. Here they are on the 8 x 8 digits. `genjax-models diagnose RUN_DIR` takes
+# the same figures and pictures of a run of yours.
+
+# %%
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+from genjax_models.config import Config, Training
+from genjax_models.data import Digits, examples
+from genjax_models.evaluation import (
+    active_units,
+    aggregate_posterior,
+    exact_log_marginal,
+    latent_kl,
+    paired_difference,
+    rate_distortion,
+    reconstruct,
+    refine_posterior,
+    spectral_ratio,
+)
+from genjax_models.models import VAE
+from genjax_models.models.networks import MLP
+from genjax_models.models.priors import VampPrior
+from genjax_models.models.units import Gaussian
+from genjax_models.objectives import ELBO, IWAE
+from genjax_models.optimizers import Adam, Cosine, Linear
+from genjax_models.plots import image_grid
+from genjax_models.train import make_train
+
+BINARY = Digits()  # 8 x 8 pixels, zeros and ones
+GREY = Digits(binarization="none")
+binary, grey = BINARY.load(), GREY.load()
+test, key = jnp.asarray(binary.test, jnp.float32), jax.random.key(1)
+
+
+def fit(model, objective, data=BINARY, steps=3000, rate=3e-3):
+    """A model and its parameters after `steps` of Adam, as one compiled program."""
+    config = Config(model=model, objective=objective, optimizer=Adam(rate), data=data, training=Training(steps))
+    state, _ = make_train(config)(config, jax.random.key(0), examples(data.load(), "train"))
+    return model.build(64), state.params
+
+
+def kl_by_latent(model, params, x):
+    """KL(q(z_i | x) || p(z_i)) of every latent, averaged over x, the largest first."""
+    return np.sort(np.asarray(latent_kl(model, params, key, x).by_dimension[0].mean(axis=0)))[::-1]
+
+
+# %% [markdown]
+# ## Collapse that is right
+#
+# A latent has **collapsed** where $q(z_i \mid x) = p(z_i)$ for every $x$: it costs no KL, and the decoder hears noise.
+# Is that a failure of training? Take the one VAE that can be solved by hand, with a linear decoder and Gaussian units
+# of scale $\sigma$: probabilistic principal components. If $\lambda_i$ are the eigenvalues of the data's covariance,
+# at the maximum of the likelihood itself
+#
+# $$\mathrm{KL}_i = \max\Big(0, \tfrac{1}{2} \log \frac{\lambda_i}{\sigma^2}\Big)$$
+#
+# (Tipping and Bishop 1999; Lucas et al. 2019). A direction in which data vary by less than the noise is not worth a
+# code. Three scales, one program, for $\sigma$ is a number in the configuration and no part of its structure.
+
+# %%
+x = jnp.asarray(grey.train, jnp.float32)
+eigenvalues = np.linalg.eigvalsh(np.cov(grey.train.T, bias=True))[::-1]
+figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+print("scale   above 0.05 nats: found, by the formula   rate: found, by the formula   log p(x): bound, exact")
+for i, scale in enumerate((0.2, 0.3, 0.5)):
+    linear = VAE(latent=32, encoder=MLP(()), decoder=MLP(()), likelihood=Gaussian(scale=scale))
+    model, params = fit(linear, ELBO(), GREY, 4000, Cosine(1e-2, 4000))
+    kl = kl_by_latent(model, params, x)
+    formula = np.maximum(0, 0.5 * np.log(eigenvalues[:32] / scale**2))
+    rate, distortion = rate_distortion(model, params, key, x)
+    print(
+        f"{scale:4}  {np.sum(kl > 0.05):16}, {np.sum(formula > 0.05):<10} {rate.mean():20.2f}, {formula.sum():<8.2f}",
+        f"{-(rate + distortion).mean():20.2f}, {exact_log_marginal(model, params, x).mean():.2f}",
+    )
+    axis.bar(np.arange(32) + 0.27 * (i - 1), kl, 0.25, color=f"C{i}", label=f"scale {scale}")
+    axis.plot(np.arange(32), formula, ".-", color=f"C{i}", linewidth=0.8)
+axis.set(xlabel="latent, in order of KL", ylabel="KL (nats)", title="bars: trained; lines: by the formula")
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# ## Latents that are not used
+#
+# With a nonlinear decoder and too many latents, some stay unused here too; and then it may be training that is to
+# blame, for at first the decoder hears mostly noise, and the KL pushes every $q$ towards the prior before it has
+# learned to listen. The numbers: KL by latent, and **active units**, those with $\mathrm{Var}_x\, \mathbb{E}_q[z_i
+# \mid x] > 0.01$ (Burda, Grosse and Salakhutdinov 2015). The cures: to let the KL in by and by (annealing), not to
+# charge the first nats of each latent (free bits), and a bound that punishes $q$ less ($K$ particles).
+
+# %%
+net = VAE(latent=16, encoder=MLP((100,)), decoder=MLP((100,)))
+teachers = {
+    "ELBO": ELBO(),
+    "KL annealed in 1,500 steps": ELBO(beta=Linear(0.0, 1.0, 1500)),
+    "free bits, 0.5 a latent": ELBO(free_bits_by_dimension=0.5),
+    "IWAE, K = 20": IWAE(num_particles=20),
+}
+figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
+trained, refinements = {}, {}
+print(f"{'':27} active     rate  distortion    bound   log p(x)*  less that of ELBO")
+for i, (name, objective) in enumerate(teachers.items()):
+    model, params = trained[name] = fit(net, objective)
+    rate, distortion = rate_distortion(model, params, key, test)
+    active = active_units(model, params, key, test).number
+    refinements[name] = refined = refine_posterior(model, params, key, test[:100], 200)
+    gain = paired_difference(refined.log_prob, refinements["ELBO"].log_prob)
+    print(
+        f"{name:27} {active:3} of 16 {rate.mean():6.2f} {distortion.mean():8.2f} {-(rate + distortion).mean():11.2f}",
+        f"{refined.log_prob.mean():10.2f}     {gain.mean:+.2f} ± {gain.standard_error:.2f}",
+    )
+    axis.bar(np.arange(16) + 0.2 * (i - 1.5), kl_by_latent(model, params, test), 0.18, color=f"C{i}", label=name)
+print("*: by importance sampling, of the first 100 digits")
+axis.set(xlabel="latent, in order of KL", ylabel="KL (nats)")
+axis.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# TEXT2
+#
+# ## A recognition network that is behind
+#
+# TEXT3
+
+# %%
+train = jnp.asarray(binary.train, jnp.float32)
+print(f"{'':27} amortization: training digits, test digits   approximation: test digits")
+for name, (model, params) in trained.items():
+    of_train, of_test = refine_posterior(model, params, key, train[:100], 200), refinements[name]
+    print(
+        f"{name:27} {of_train.amortization_gap.mean():28.2f} {of_test.amortization_gap.mean():13.2f}",
+        f"{of_test.approximation_gap.mean():28.2f}",
+    )
+
+# %% [markdown]
+# ## Holes in the space of codes
+#
+# $$\mathbb{E}_n \mathrm{KL}(q(z \mid x_n) \,\|\, p(z)) = I(n; z) + \mathrm{KL}(q(z) \,\|\, p(z)),
+# \qquad q(z) = \tfrac{1}{N} \sum_n q(z \mid x_n)$$
+
+# %%
+plane = VAE(latent=2, encoder=MLP((100,)), decoder=MLP((100,)))
+vamp = VAE(latent=2, encoder=MLP((100,)), decoder=MLP((100,)), prior=VampPrior(components=50))
+figure, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained", height_ratios=(1.2, 1))
+print(f"{'':22} KL(q(z) || p(z))  I(n; z)   bound")
+for (name, (config, objective)), (above, below) in zip(
+    {
+        "beta = 0.1": (plane, ELBO(beta=0.1)),
+        "beta = 1": (plane, ELBO(beta=1.0)),
+        "VampPrior, beta = 1": (vamp, ELBO(beta=1.0)),
+    }.items(),
+    axes.T,
+    strict=True,
+):
+    model, params = fit(config, objective)
+    found = aggregate_posterior(model, params, key, test)
+    rate, distortion = rate_distortion(model, params, key, test)
+    print(f"{name:22} {found.kl:10.2f} {found.mutual_information:13.2f} {-(rate + distortion).mean():10.2f}")
+    above.scatter(*found.z_prior.T, s=4, color="0.7", label="p(z)")
+    above.scatter(*found.z.T, s=4, c=BINARY.labels().test, cmap="tab10")
+    above.set(title=name, aspect="equal", xlim=(-5, 5), ylim=(-5, 5))
+    means = jax.vmap(lambda z, m=model, p=params: m.decode(p, z, ()))(found.z_prior[:40])
+    below.imshow(image_grid(np.asarray(means), (8, 8), 10), cmap="gray", vmin=0, vmax=1)
+    below.set_title("E[x | z], z of the prior", fontsize=9)
+    below.axis("off")
+plt.show()
+
+# %% [markdown]
+# TEXTHOLES
+#
+# ## Blur
+#
+# TEXTBLUR
+
+# %%
+model, params = trained["ELBO"]
+z, draws = jax.vmap(lambda k: model.sample_joint(params, k, ()))(jax.random.split(key, 500))
+shown = {
+    "test digits": test,
+    "draws of x": draws,
+    "E[x | z], z of the prior": jax.vmap(lambda z: model.decode(params, z, ()))(z),
+    "E[x | z], z of test digits": reconstruct(model, params, key, test),
+}
+figure, axes = plt.subplots(1, 5, figsize=(14, 2.6), layout="constrained")
+for i, (name, images) in enumerate(shown.items()):
+    axes[i].imshow(image_grid(np.asarray(images[:40]), (8, 8), 8), cmap="gray", vmin=0, vmax=1)
+    axes[i].set_title(name, fontsize=9)
+    axes[i].axis("off")
+    if images is not test:
+        frequency, ratio, error = spectral_ratio(images, test, (8, 8))
+        axes[4].errorbar(frequency, ratio, error, color=f"C{i}", label=name)
+        print(f"{name:28} power over the data's, at the finest detail {ratio[-1]:.2f} ± {error[-1]:.2f}")
+detailed = fit(net, ELBO(beta=0.1))
+_, ratio, error = spectral_ratio(reconstruct(*detailed, key, test), test, (8, 8))
+rate, distortion = rate_distortion(*detailed, key, test)
+print(f"the same reconstructions, beta = 0.1: {ratio[-1]:.2f} ± {error[-1]:.2f};", end=" ")
+print(f"rate {rate.mean():.2f}, bound {-(rate + distortion).mean():.2f} nats")
+axes[4].axhline(1, color="0.5", linewidth=0.8)
+axes[4].set(xlabel="cycles a pixel", ylabel="power over the data's", ylim=(0, None))
+axes[4].legend(fontsize=7)
+plt.show()
+
+# %% [markdown]
+# TABLE
