@@ -167,12 +167,17 @@ axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
+# Both kinds of error are in the picture. To the right of the line ($\hat k$ above what 1,000 weights may have)
+# estimates tend to be too *high*: the tail was hit. The largest errors to its left are too *low*: a part of the
+# posterior that $q$ did not visit left no tail to see, and the draws of the prior gave it away. Doubts are raised too
+# often rather than too seldom: most of the red points are near the truth.
+#
 # ## Annealing
 #
 # Annealed importance sampling (Neal 2001) goes from $p(z)$ to $p(z \mid x)$ by small steps, with a Markov chain at
 # each: it needs no $q$ at all. And on examples that the model *simulates*, whose $z$ is known, it can be run
 # backwards too, for a bound from **above** (Grosse, Ghahramani and Adams 2015): the gap between the two is the one
-# check that needs no truth beside it. Here is the guessing $q$ again with the alternatives, on the first 100 examples.
+# check that needs no truth beside it. First the alternatives on 100 test examples, the guessing $q$ among them.
 
 # %%
 some, exact = held_out[:100], truth[:100]
@@ -196,6 +201,10 @@ print(f"\n100 simulated examples: {both.lower.log_prob.mean():.3f} <= {simulated
 print(f"<= {both.upper.log_prob.mean():.3f}, gap {both.gap.mean():.3f} nats")
 
 # %% [markdown]
+# A bad $q$ is worse than none: it lost to draws of the prior. Annealing comes near the truth without any, the nearer
+# the more temperatures, at their price; a good $q$ is the cheapest of all. On simulated examples the exact figure lies
+# between the two bounds. `genjax-models anneal` does this for a run.
+#
 # ## Two models
 #
 # Most of the spread of $\log p(x)$ over examples is that some digits are harder than others, for *both* models. It
@@ -214,8 +223,9 @@ print(f"{truth_ws.mean():.2f} ± {standard_error(truth_ws):.2f}")
 print(f"difference {difference:.2f} ± {apart:.2f} by two means, ± {paired:.2f} paired")
 
 # %% [markdown]
-# The error is over test examples, with both sets of parameters as they are. How far another *seed of training* would
-# move them, it does not say: for that, train several (`compare` then gives the error over seeds too).
+# The difference is lost in the errors of the two means, and plain when paired. That error is over test examples, with
+# both sets of parameters as they are. How far another *seed of training* would move them, it does not say: for that,
+# train several (`compare` then gives the error over seeds too).
 #
 # ## Bits per dimension
 #
@@ -237,6 +247,9 @@ print(f"{nats / 64 / np.log(2) + np.log2(17):.3f} bits per dimension")
 print(f"a histogram for each pixel: {independent:.3f}; all levels alike: {np.log2(17):.3f}")
 
 # %% [markdown]
+# As a density the Gaussian's figure looks like a triumph; in bits it is worse than a histogram for each pixel, which
+# knows that many pixels are hardly ever anything but 0. Never compare a density with a probability.
+#
 # ## Samples without a density, and Parzen windows
 #
 # For samplers papers used to fit a Gaussian **Parzen window** around samples and report its log-likelihood. Theis et
@@ -275,4 +288,30 @@ for name, drawn in samples.items():
     )
 
 # %% [markdown]
-# TEXT
+# - **Parzen** ranks the 100 centres far above the belief net, though every draw of them is one of 100 images (recall 0)
+#   and the two-sample test rejects them outright. It rewards grey images near many digits.
+# - The **two-sample test** is exact in what it says, whether two samples can be told apart, with a p-value; it does not
+#   say by how much. $\mathrm{MMD}^2$ of these pixels takes independent pixels to be nearer to the digits than the
+#   centres are; Fréchet, on features, the other way round. A distance is only as good as its space.
+# - **Precision** (do samples look like data?) and **recall** (are all data among the samples?) come apart, and should:
+#   the centres have all of one and none of the other.
+# - **Training examples** come out best, as they should, being draws of the truth: read every column beside them. So
+#   would a generator that has *learned them by heart*. No measure in this table can tell it from a good model.
+#
+# Held-out $\log p(x)$ can: it is what a memory of the training set is worst at.
+#
+# ## In which order to trust them
+#
+# 1. An **exact** $\log p(x)$ on held-out data: `log_prob` of auto-regressive nets and flows, `exact_log_marginal` of
+#    few binary latents, `quadrature_log_marginal` of few real ones.
+# 2. A **sandwich** of bounds, `bidirectional_monte_carlo`, for what an estimate by annealing is worth on this model.
+# 3. `annealed_importance_sampling`, and `log_marginal` that raises **no doubts**: lower bounds, in expectation.
+# 4. `log_marginal` **with** doubts: likely too low, and its error too small; and the bound that was trained on, which
+#    is lower still.
+# 5. Without a density: a **two-sample test**, then precision, recall and coverage beside training data; then distances,
+#    on features of one classifier, for equal numbers of samples.
+# 6. **Parzen windows**: only beside the figures of papers that report them.
+#
+# And always: differences of two models **paired** on the same examples, another seed before a small one is believed,
+# and units of the same kind, bits or nats, probabilities or densities. Samples of a
+# [VAE with troubles](troubles.ipynb) say where to look for what is wrong; they are no figure.
