@@ -126,9 +126,10 @@ for axis, name in zip(axes, ("timid", "too sure"), strict=True):
     within = np.mean(np.abs(error) < 2 * stated)
     axis.scatter(stated, error, s=6)
     for side in (-2, 2):
-        axis.plot([0, 0.6], [0, side * 0.6], color="0.5", linewidth=0.8)
-    axis.set(title=f"{name}: {within:.0%} within two stated errors", xlabel="stated standard error (nats)")
-    axis.set_ylim(-1.3, 1.3)
+        axis.plot([0, 0.8], [0, side * 0.8], color="0.5", linewidth=0.8)
+    title = f"{name}: {within:.0%} within two stated errors, the lines"
+    axis.set(title=title, xlabel="stated standard error (nats)", xlim=(0, 0.8), ylim=(-1.6, 1.6))
+    axis.title.set_fontsize(10)
 axes[0].set_ylabel("error (nats)")
 plt.show()
 
@@ -140,8 +141,8 @@ plt.show()
 #
 # ## k-hat
 #
-# With real latents the weights have a density, whose tail tells more: the Pareto shape $\hat k$ of the largest
-# weights (Vehtari et al. 2024). At $k \ge 1/2$ their variance is infinite, so that the standard error means nothing;
+# With real latents the weights have a density, whose tail tells more: the Pareto shape $\hat k$ of the largest weights
+# (Vehtari et al. 2024). With a tail of $k \ge 1/2$ their variance is infinite, and the standard error means nothing;
 # above 0.7 the mean itself converges too slowly to be of use. Two latents let Gauss-Hermite quadrature play the truth.
 
 # %%
@@ -167,9 +168,9 @@ axis.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# Both kinds of error are in the picture. To the right of the line ($\hat k$ above what 1,000 weights may have)
-# estimates tend to be too *high*: the tail was hit. The largest errors to its left are too *low*: a part of the
-# posterior that $q$ did not visit left no tail to see, and the draws of the prior gave it away. Doubts are raised too
+# Both kinds of error are in the picture. To the right of the line ($\hat k$ above what 1,000 weights may have) the
+# large errors are estimates too *high*: the tail was hit. Among those to its left are estimates too *low*: a part of
+# the posterior that $q$ did not visit left no tail to see, and draws of the prior gave it away. Doubts are raised too
 # often rather than too seldom: most of the red points are near the truth.
 #
 # ## Annealing
@@ -193,17 +194,17 @@ ladder = {
 }
 print(f"{'exact':30} {exact.mean():8.3f} nats")
 for name, estimate in ladder.items():
-    mean, standard_error = paired_difference(estimate.log_prob, exact)
-    print(f"{name:30} {estimate.log_prob.mean():8.3f}, off by {mean:+.3f} ± {standard_error:.3f}")
+    off = paired_difference(estimate.log_prob, exact)
+    print(f"{name:30} {estimate.log_prob.mean():8.3f}, off by {off.mean:+.3f} ± {off.standard_error:.3f}")
 both = bidirectional_monte_carlo(model, params, jax.random.key(6), 100, 16, 100)
 simulated = exact_log_marginal(model, params, both.x)
-print(f"\n100 simulated examples: {both.lower.log_prob.mean():.3f} <= {simulated.mean():.3f} (exact)", end=" ")
-print(f"<= {both.upper.log_prob.mean():.3f}, gap {both.gap.mean():.3f} nats")
+print(f"\n100 simulated examples: from below {both.lower.log_prob.mean():.3f}, exact {simulated.mean():.3f},", end=" ")
+print(f"from above {both.upper.log_prob.mean():.3f}, gap {both.gap.mean():.3f} nats")
 
 # %% [markdown]
-# A bad $q$ is worse than none: it lost to draws of the prior. Annealing comes near the truth without any, the nearer
-# the more temperatures, at their price; a good $q$ is the cheapest of all. On simulated examples the exact figure lies
-# between the two bounds. `genjax-models anneal` does this for a run.
+# A bad $q$ is worse than none: here it lost to draws of the prior. Annealing comes near the truth without any, the
+# nearer the more temperatures, at their price; a good $q$ is the cheapest of all. On simulated examples the exact
+# figure lies between the two bounds. `genjax-models anneal` does this for a run.
 #
 # ## Two models
 #
@@ -294,11 +295,11 @@ for name, drawn in samples.items():
 #   say by how much. $\mathrm{MMD}^2$ of these pixels takes independent pixels to be nearer to the digits than the
 #   centres are; Fréchet, on features, the other way round. A distance is only as good as its space.
 # - **Precision** (do samples look like data?) and **recall** (are all data among the samples?) come apart, and should:
-#   the centres have all of one and none of the other.
-# - **Training examples** come out best, as they should, being draws of the truth: read every column beside them. So
-#   would a generator that has *learned them by heart*. No measure in this table can tell it from a good model.
+#   the centres have nearly all of one and none of the other.
+# - **Training examples** come out best, or nearly, being draws of the truth: read every column beside that row. But it
+#   is also the row of a generator that has *learned them by heart*. No column tells it from a good model.
 #
-# Held-out $\log p(x)$ can: it is what a memory of the training set is worst at.
+# Held-out $\log p(x)$ does: to new examples a memory of the old ones gives no probability.
 #
 # ## In which order to trust them
 #
