@@ -27,11 +27,13 @@ def test_readme_python_runs_as_written():
 
 LONG = (
     "discrete_estimators.ipynb",
+    "evaluation.ipynb",
     "own_loss.ipynb",
     "own_model.ipynb",
     "scaling_out.ipynb",
     "sweeps.ipynb",
     "tour.ipynb",
+    "troubles.ipynb",
     "two_styles.ipynb",
 )  # what the others do with other models, among the slow drills
 
@@ -53,9 +55,10 @@ def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
 
-@pytest.mark.parametrize("name", ["own_loss", "own_model", "scaling_out", "tour"])
-def test_a_notebook_and_its_text_have_the_same_code(name):
     """A notebook's text, for those who read changes, beside the notebook itself."""
+@pytest.mark.parametrize("name", ["evaluation", "own_loss", "own_model", "scaling_out", "tour", "troubles"])
+def test_a_notebook_and_its_text_have_the_same_code(name):
+    """The text, for those who read changes, beside the notebook itself."""
     cells = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8").split("\n# %%")[1:]
     text = [cell.strip() for cell in cells if not cell.startswith(" [markdown]")]
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
