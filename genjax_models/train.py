@@ -466,6 +466,11 @@ def _take_step(config: Config, step: Step, state: TrainState, batch: Batch, t: j
     return step(state, jax.tree.map(lambda v: v.astype(jnp.result_type(float)), batch))
 
 
+def _apart(metrics: Metrics) -> Metrics:
+    """Not to be fused with how they are stacked: a loop of one step is unrolled, and would round them otherwise."""
+    return jax.lax.optimization_barrier(metrics)
+
+
 def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, length: int):
     """`length` steps from step `start`, which is no part of the (perhaps batched) state.
 
@@ -490,7 +495,7 @@ def _advance(config: Config, state: TrainState, data: Any, start: jax.Array, len
         batch = source.take(rows.reshape(batches, -1) if batches > 1 else rows)
         with batches_placed_by(source.along_batch):
             state, metrics = _take_step(config, step, state, batch, t)
-        return (source.placed(state), order), metrics
+        return (source.placed(state), order), _apart(metrics)
 
     order = jnp.zeros(number, jnp.int32)
     (state, _), metrics = jax.lax.scan(body, (state, order), start + jnp.arange(length, dtype=jnp.int32))
@@ -509,7 +514,7 @@ def _advance_over(config: Config, state: TrainState, rows: Any, start: jax.Array
             batch = batch._replace(x=batch.x.astype(jnp.float32) / scale)
         with batches_placed_by(source.along_batch):
             state, metrics = _take_step(config, step, state, batch, t)
-        return source.placed(state), metrics
+        return source.placed(state), _apart(metrics)
 
     state, metrics = jax.lax.scan(body, state, (start + jnp.arange(length, dtype=jnp.int32), source.rows))
     return source.placed(state), source.everywhere(metrics)

@@ -172,7 +172,7 @@ def test_points_whose_batches_are_shared_only_round(x64):
     program = next(p for (function, *_), p in reversed(stacks._programs.items()) if function is stacks._advance_point)
     groups = set(re.findall(r"replica_groups=(.+?), [a-z_]+=", program.compiled.as_text()))
     assert groups
-    assert groups <= {"{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]"}
+    assert groups <= {"{{0,1,2,3},{4,5,6,7}}", "[2,4]<=[8]", "mesh['points'=2,'data'=4] {'data'}"}
 
 
 def test_held_out_examples_are_shared_by_the_devices_of_a_column():
