@@ -528,6 +528,24 @@ def evaluate_run(
     return found.figures
 
 
+def load_run(folder: Path | str, log: Log = print) -> tuple[Any, Params]:
+    """The model of a run folder, and its parameters: those that an evaluation takes, by `evaluation.parameters`.
+
+    Args:
+        folder: the run folder, of a run that is finished or not.
+        log: hears of checkpoints that are damaged, which are passed over.
+
+    Raises:
+        UserError: no run, a model of no known name, or no whole checkpoint.
+
+    Example:
+        >>> model, params = load_run("runs/vae_digits")
+        >>> z, x = model.sample_joint(params, jax.random.key(0), ())
+    """
+    run = open_run(Path(folder))
+    return run.config.model.build(run.data.visible), chosen_parameters(run, log)[1]
+
+
 def _check_picture(out: Path, seed: int, overwrite: bool) -> None:
     """Raise UserError, before anything is drawn, for a seed out of range or a file that stands there."""
     if not 0 <= seed < 2**31:

@@ -42,15 +42,13 @@ from genjax_models.data import Digits
 from genjax_models.distributions import Bernoulli
 from genjax_models.errors import UserError
 from genjax_models.evaluation import DoubtfulEstimate, divergence_in_bits, exact_log_marginal, log_marginal
-from genjax_models.experiment import train_run
-from genjax_models.measuring import chosen_parameters
+from genjax_models.experiment import load_run, train_run
 from genjax_models.models import MODELS
 from genjax_models.models.adapter import as_model
 from genjax_models.models.networks import Perceptron
 from genjax_models.objectives import OBJECTIVES, ReweightedWakeSleep, disarm, elbo
 from genjax_models.optimizers import Adam
 from genjax_models.plots import image_grid
-from genjax_models.run_folder import open_run
 from genjax_models.sweep import run_sweep
 
 # %% [markdown]
@@ -370,14 +368,13 @@ print(*sorted(path.name for path in folder.iterdir() if path.suffix), sep=", ")
 print(*(f"{name}: {result[name]}" for name in ("test_nll", "test_nll_samples", "test_nll_doubtful_examples")), sep="\n")
 
 # %% [markdown]
-# The folder is opened as any other, by whatever knows the class: here by the functions behind `genjax-models evaluate`,
-# since the command itself is another process. Twelve causes have 4,096 states, so the importance weighted estimate of
+# The folder is opened as any other, by whatever knows the class: here by `load_run`, since a command such as
+# `genjax-models evaluate` is another process. Twelve causes have 4,096 states, so the importance weighted estimate of
 # $\log p(x)$ can be held beside the truth.
 
 # %%
-run = open_run(folder)
-_, params, _ = chosen_parameters(run, print)
-net, data = run.config.model.build(run.data.visible), Digits().load()
+net, params = load_run(folder)
+data = Digits().load()
 held_out = jnp.asarray(data.test, jnp.float32)
 pixels = (data.train.sum(axis=0) + 0.5) / (len(data.train) + 1)
 alone = jnp.sum(held_out * np.log(pixels) + (1 - held_out) * np.log1p(-pixels), axis=1)

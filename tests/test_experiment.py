@@ -23,7 +23,16 @@ from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays
 from genjax_models.errors import ConfigError, DataError, RunError
 from genjax_models.evaluation import log_marginal
-from genjax_models.experiment import Interrupted, NonFinite, chosen_parameters, evaluate_run, sample_run, train_run
+from genjax_models.experiment import (
+    Interrupted,
+    NonFinite,
+    chosen_parameters,
+    evaluate_run,
+    load_run,
+    sample_run,
+    train_run,
+)
+from genjax_models.measuring import abstract_state
 from genjax_models.models import VAE
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
@@ -131,6 +140,17 @@ def test_result(finished, data_dir):
     assert abs(result["test_nll_standard_error"] - spread) < 4 * error
     assert result["test_bound_standard_error"] > 0
     assert -result["test_bound"] > result["test_nll"] - 4 * (result["test_bound_standard_error"] + error)
+
+
+def test_the_model_and_the_parameters_of_a_run(finished):
+    """Those of the best checkpoint, as an evaluation takes them."""
+    model, params = load_run(finished)
+    assert model == CONFIG.model.build(6)
+    run = open_run(finished)
+    best = max(read_lines(finished / "metrics.jsonl"), key=lambda row: row["validation_bound"])
+    state = checkpoints.restore(run.checkpoints / f"{best['step']:09d}", abstract_state(run))
+    jax.tree.map(np.testing.assert_array_equal, params, state.params)
+    assert jax.tree.structure(params) == jax.tree.structure(state.params)
 
 
 def test_pictures(finished):
@@ -387,6 +407,7 @@ def test_metrics_cut_short_are_mended(finished, tmp_path, data_dir, monkeypatch,
 LONG = """
 from genjax_models.config import Config, Training
 from genjax_models.data import Arrays
+from genjax_models.measuring import abstract_state
 from genjax_models.models import VAE
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO
