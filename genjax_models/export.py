@@ -273,7 +273,6 @@ def _script(programs: Mapping[str, Program], run: Run) -> str:
         "from pathlib import Path",
         "",
         "import jax",
-        "import numpy as np",
         "from jax import export",
         "from safetensors.numpy import load_file",
         "",
@@ -289,7 +288,7 @@ def _script(programs: Mapping[str, Program], run: Run) -> str:
         'keys = jax.random.key_data(jax.random.split(jax.random.key(0, impl="threefry2x32"), size))',
     ]
     if run.data.context is not None:
-        lines.append(f"context = np.zeros((size, {run.data.context}), np.float32)  # what the model is given besides")
+        lines.append(f"context = jax.numpy.zeros((size, {run.data.context}))  # what the model is given besides")
     names = {"sample": "x", "encode": "z"}
     for name, program in programs.items():
         given, shown = ", ".join(["parameters", *program.inputs]), names.get(name, "result")

@@ -117,6 +117,19 @@ def test_the_script_runs_without_the_package(exported):
     out = subprocess.run(command, capture_output=True, text=True, cwd=exported, check=True).stdout.splitlines()
     assert [line.split(":")[0] for line in out] == ["sample", "log_marginal", "encode", "decode"]
     assert [line[line.rindex("(") :] for line in out] == ["(4, 64)", "(4,)", "(4, 3)", "(4, 64)"]
+    lint = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--no-cache",
+        "--select",
+        "E,F,I",
+        "--line-length",
+        "120",
+    ]
+    subprocess.run([*lint, exported / SCRIPT], check=True)
 
 
 def test_parameters_come_back_bit_for_bit(run_dir, exported):
