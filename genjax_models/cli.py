@@ -378,10 +378,6 @@ def parser() -> argparse.ArgumentParser:
     )
     exporting.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     exporting.add_argument("--out", default="exported", metavar="FOLDER", help="the folder (default: exported)")
-    samples = "importance samples an example of log_marginal (default: 100)"
-    exporting.add_argument("--num-samples", type=_positive, default=100, metavar="K", help=samples)
-    platforms = "where the programs run (default: cpu cuda tpu)"
-    exporting.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
     exporting.add_argument("--overwrite", action="store_true", help="replace what an earlier export left in the folder")
 
     pushing = commands.add_parser(
@@ -396,8 +392,11 @@ def parser() -> argparse.ArgumentParser:
     pushing.add_argument("--private", action="store_true", help="let a repository that is made be private")
     pushing.add_argument("--revision", metavar="BRANCH", help="the branch (default: main)")
     pushing.add_argument("--license", metavar="NAME", help="for the card, such as apache-2.0 (default: none)")
-    pushing.add_argument("--num-samples", type=_positive, default=100, metavar="K", help=samples)
-    pushing.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="PLATFORM", help=platforms)
+    samples = "importance samples an example of log_marginal (default: 100)"
+    platforms = "where the programs run (default: cpu cuda tpu)"
+    for command in (exporting, pushing):
+        command.add_argument("--num-samples", type=_positive, default=100, metavar="K", help=samples)
+        command.add_argument("--platforms", nargs="+", default=["cpu", "cuda", "tpu"], metavar="WHERE", help=platforms)
 
     pulling = commands.add_parser(
         "pull",

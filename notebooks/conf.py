@@ -6,9 +6,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import pages  # noqa: E402
+import pages
 
-import genjax_models  # noqa: E402
+import genjax_models
 
 project = "genjax_models"
 version = release = genjax_models.__version__

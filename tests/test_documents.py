@@ -54,10 +54,8 @@ def test_notebook_runs_and_keeps_its_outputs(path, tmp_path):
     )
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
-    """A notebook's text, for those who read changes, beside the notebook itself."""
 
-
-@pytest.mark.parametrize("name", ["evaluation", "own_loss", "own_model", "scaling_out", "tour", "troubles"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")))
 def test_a_notebook_and_its_text_have_the_same_code(name):
     """The text, for those who read changes, beside the notebook itself."""
     cells = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8").split("\n# %%")[1:]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -357,6 +358,6 @@ def test_what_cannot_be_done_is_said(server, pushed, run_dir, tmp_path, monkeypa
     assert "set HF_TOKEN" in says("push", str(run_dir), "me/model")
     with pytest.raises(UserError, match="the Hub cannot be reached"):
         pull("me/model", into, endpoint="http://127.0.0.1:9", log=Log())
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install 'genjax_models[hub]'" in says("pull", "me/model", "--into", into)
     assert not Path(into).exists()

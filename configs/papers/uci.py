@@ -139,8 +139,8 @@ RECIPES = {
     ),
 }
 NOTES = {
-    "DARN": "the recipe of RWS, NADE with the model replaced; rate and decay are the best on the validation split of "
-    "nine (27 on dna)",
+    "DARN": "the recipe of RWS, NADE with the model replaced; rate and decay are the best of nine pairs on the "
+    "validation split",
     "RWS, NADE": "factorial q, where the paper has NADE conditionals there too",
     "BiHM": "-log p~*(x), as in the paper, by which models are compared",
     "EoNADE, 16 orders, dna": "overfits: best on the validation split after a fifth of the updates; one hidden layer "

@@ -50,7 +50,9 @@ def long_run(run: Path, steps: int = STEPS, every: int = STEPS // 20) -> list[Mo
     words = ["--training.num-steps", str(steps), "--training.evaluate-every", str(EVALUATE_EVERY)]
     words += ["--training.batch-size", "10", "--data.num-train", "20000", "--run-dir", str(run), "--quiet"]
     moments: list[Moment] = []
-    with subprocess.Popen([sys.executable, "-m", "genjax_models", "train", str(CONFIG), *words], stdout=-1) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "genjax_models", "train", str(CONFIG), *words], stdout=subprocess.DEVNULL
+    ) as process:
         start, log = time.perf_counter(), run / "metrics.jsonl"
         while process.poll() is None:
             step = EVALUATE_EVERY * log.read_bytes().count(b"\n") if log.is_file() else 0
