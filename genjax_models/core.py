@@ -82,6 +82,7 @@ class LatentVariableModel(NamedTuple):
     affine_layers: Callable[..., tuple[jax.Array, tuple]] | None = None
     factorial_posterior: bool = False  # whether q's units of a group are independent given the groups drawn before
     shared_parameters: bool = False  # whether there is a group "shared", of parameters that belong to p and to q
+    prior_given_x: bool = False  # whether p's terms of z involve x, so that z cannot be drawn before it
     layered: bool = False  # whether p's term of group i involves z_i and z_{i+1} alone, q's z_{i-1} and z_i (z_0 is x)
     # (params, x, c) -> `kl` by the latents of each group, arrays as z; where q and p are products over them.
     kl_by_dimension: Callable[..., tuple[jax.Array, ...]] | None = None
@@ -122,8 +123,8 @@ class LikelihoodModel(NamedTuple):
     forward: Callable[..., X] | None = None
     # (params, x, c) -> log |det| of the fixed map (a logit) that takes x to where the learned part starts.
     preprocess_log_det: Callable[..., Scalar] | None = None
-    # Ensembles. (params, key, shared_key, x, c) -> the score of a random member, to train by; in expectation over both
-    # keys a lower bound on log p(x). A batch shares one shared_key.
+    # Ensembles. (params, key, shared_key, x, c) -> the score of a random member, to train by; its expectation over
+    # both keys is a lower bound on log p(x) of the ensemble of all members. A batch shares one shared_key.
     training_log_prob: Callable[..., Scalar] | None = None
     mean: Callable[..., X] | None = None  # (params, c) -> E[x | c], where that has a closed form
     # (params, key, x, hidden, c) -> x with the units [D] where `hidden` is true drawn from p(x_hidden | x_seen).

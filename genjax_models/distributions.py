@@ -22,13 +22,15 @@ def bernoulli_log_prob(logits: jax.Array, x: jax.Array) -> jax.Array:
     """The sum of x * logits - log(1 + exp(logits)) over the last axis: [..., D] -> [...].
 
     On a CPU this is most of a Bernoulli decoder's cost outside its matrix products, so it takes one pass over the
-    logits and few logarithms: log(1 + e^-|l|) summed is the log of a product, whose 16 factors in (1, 2] stay far
-    inside float32, and one `reduce` of two operands makes both sums, where XLA would write out the operands of two.
+    logits and few logarithms: log(1 + e^-|l|) summed is the log of a product, whose 16 factors in (1, 2] (8 in float16)
+    stay far inside the numbers' range, and one `reduce` of two operands makes both sums, where XLA would write out the
+    operands of two.
     """
     # XLA refuses a reduce whose operands differ in precision.
     logits, x = jnp.broadcast_arrays(logits.astype(jnp.result_type(logits, x)), x)
     size = logits.shape[-1]
-    group = max(g for g in range(1, 17) if size % g == 0)
+    most = 8 if logits.dtype == jnp.float16 else 16
+    group = max(g for g in range(1, most + 1) if size % g == 0)
     linear, factors = (
         v.reshape(*v.shape[:-1], group, size // group)
         for v in (x * logits - jnp.maximum(logits, 0), 1 + jnp.exp(-jnp.abs(logits)))

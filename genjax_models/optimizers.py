@@ -150,6 +150,20 @@ SCHEDULES: dict[str, type[ScheduleConfig]] = {
 }
 
 
+def reaching_zero(configured: Any, *names: str) -> list[str]:
+    """What is wrong with fields that must be above 0 all along, where they are schedules."""
+    problems = []
+    for name in names:
+        schedule = getattr(configured, name)
+        if not isinstance(schedule, ScheduleConfig):
+            continue
+        stages = schedule.steps if isinstance(schedule, Stages) else ()
+        value = schedule.build()  # which goes one way from each of these steps to the next
+        if (low := min(float(value(step)) for step in (0, *stages, 2**30))) <= 0:
+            problems.append(f"{name}: its schedule reaches {low:g}, expected values more than 0.")
+    return problems
+
+
 def clip_by_group_norm(max_norm: float | jax.Array) -> optax.GradientTransformation:
     """Clip the global norm of each parameter group by itself.
 

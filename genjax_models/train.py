@@ -9,6 +9,7 @@ state, metrics = train(config, key, data)  # one call; `jax.vmap` over (config, 
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
@@ -282,7 +283,10 @@ class Step:
         if self.average is not None:
             # Debiased: after n updates the weights of the n iterates sum to one, and the initial values have none.
             n = state.step - state.nonfinite + 1
-            rate = (1 - self.average) / (1 - self.average**n)
+            # As 1 - a = -expm1(log a): of an a near 1, rounding would leave some weight to them.
+            a = self.average
+            log_decay = math.log(a) if isinstance(a, float) else jnp.log1p(jnp.asarray(a) - 1)
+            rate = jnp.expm1(log_decay) / jnp.expm1(n * log_decay)
 
             def mean(old, params):
                 return jax.tree.map(lambda a, p: a + rate.astype(a.dtype) * (p - a), old, params)

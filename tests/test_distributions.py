@@ -82,6 +82,9 @@ def test_bernoulli_extremes(dtype):
         sure = Bernoulli(jnp.full(784, -20.0, dtype)).log_prob(jnp.zeros(784, dtype))
         exact = -784 * np.log1p(np.exp(-20.0))
         np.testing.assert_allclose(sure, exact, rtol=1e-6 if dtype == np.float64 else 0, atol=784 * 1.2e-7)
+    # Half precision ends at 65,504, which 16 even units would pass.
+    half = Bernoulli(jnp.zeros(784, jnp.float16)).log_prob(jnp.ones(784, jnp.float16))
+    np.testing.assert_allclose(half, -784 * np.log(2), rtol=2e-3)
 
 
 def test_bernoulli_takes_integers_and_broadcasts(x64):

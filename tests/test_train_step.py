@@ -235,6 +235,15 @@ def test_the_moving_average_is_debiased():
     assert worst(state.average, state.params) > 1e-2
 
 
+def test_initial_values_have_no_weight_in_a_slow_average():
+    params, x = jax.tree.map(lambda v: v - 1e4, two_groups()), batches(1)[0]
+    for decay in (0.9999, 0.999999, jnp.float32(0.999999)):
+        init, step = make_train_step(quadratic, optax.sgd(0.9), average=decay)[:2]
+        state, _ = step(init(KEY, params, x), x)
+        assert worst(state.average, state.params) < 2e-3  # two units in the last place of the initial values
+        assert worst(state.params, params) > 100
+
+
 def counting(loss):
     """An objective with parameters and state of its own: a learned constant, and the number of updates."""
 

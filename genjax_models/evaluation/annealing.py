@@ -11,6 +11,7 @@ from genjax_models.config import as_number
 from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, Scalar, as_batch, total
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, devices_for, in_blocks, require_sizes
+from genjax_models.evaluation.marginal import require_prior
 from genjax_models.evaluation.transitions import gibbs, hamiltonian
 from genjax_models.evaluation.weights import RunningSums, log_mean
 
@@ -26,7 +27,7 @@ class AnnealedLogMarginal(NamedTuple):
     """An estimate of log p(x) for each of N examples by M annealed chains."""
 
     log_prob: jax.Array  # [N], nats
-    standard_error: jax.Array  # [N], of log_prob, from the spread of the chains' weights: 0 of one chain
+    standard_error: jax.Array  # [N], of log_prob, from the spread of the chains' weights: NaN of one chain
     effective_samples: jax.Array  # [N], (sum w)^2 / sum w^2, at most M
     acceptance: jax.Array  # [N], the mean probability that a Hamiltonian proposal was accepted; 1 of Gibbs transitions
 
@@ -223,11 +224,8 @@ def require_path(name: str, model: Any, start: str) -> None:
         raise ModelError(f"{name} anneals latents, and {getattr(model, 'name', '') or repr(model)} has none.")
     if start not in get_args(Start):
         raise ConfigError(f"{name}: start got {start!r}, expected one of {', '.join(map(repr, get_args(Start)))}.")
-    if start == "prior" and model.filter_step is not None:
-        raise ModelError(
-            f"{name}: the prior of {model.name} at a step depends on the steps of x before it, so that it cannot be "
-            'drawn first; use start="posterior".'
-        )
+    if start == "prior":
+        require_prior(name, model, 'use start="posterior".')
 
 
 def _check(name: str, model: Any, start: str, schedule: Any, **sizes: int) -> jax.Array:

@@ -30,7 +30,7 @@ class LogMarginal(NamedTuple):
     """An estimate of log p(x) for each of N examples."""
 
     log_prob: jax.Array  # [N], nats
-    standard_error: jax.Array  # [N], of log_prob, from the spread of the weights
+    standard_error: jax.Array  # [N], of log_prob, from the spread of the weights; NaN of one sample
     effective_samples: jax.Array  # [N], (sum w)^2 / sum w^2, at most K
     pareto_k: jax.Array  # [N], k-hat of the largest weights; NaN where they have no tail to fit
     doubtful: jax.Array  # [N], whether the weights speak against the estimate and its standard error
@@ -53,9 +53,18 @@ def _second_moment(model, params, row, key) -> jax.Array:
     return jnp.where(jnp.isnan(log_w), -jnp.inf, joint.likelihood + log_w)
 
 
+def require_prior(name: str, model: LatentVariableModel, instead: str) -> None:
+    """Raise ModelError unless p draws z before x, so that log p(x, z) is log p(z) + log p(x | z) term by term."""
+    if model.prior_given_x:
+        raise ModelError(
+            f"{name}: p draws some latents of {model.name} given parts of x that come before them, so that they cannot "
+            f"be drawn first; {instead}"
+        )
+
+
 def _has_second_moment(model) -> bool:
     """Whether the prior can be drawn first, and q(z | x) be had of any z without going through its units."""
-    return model.filter_step is None and (model.support != "real" or model.posterior_moments is not None)
+    return not model.prior_given_x and (model.support != "real" or model.posterior_moments is not None)
 
 
 def summarize(sums: RunningSums, k: jax.Array, num_samples: int, log_second: Any = -jnp.inf) -> LogMarginal:

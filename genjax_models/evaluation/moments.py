@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch
+from genjax_models.core import Batch, Key, Latents, LatentVariableModel, Params, as_batch
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
 
@@ -16,6 +16,16 @@ class PosteriorMoments(NamedTuple):
     mean: Latents  # leaves [N, ...]
     std: Latents
     num_samples: int | None  # that they were estimated from; None where they are exact
+
+
+def require_every_step(name_and_verb: str, model: LatentVariableModel, batch: Batch) -> None:
+    """Raise ModelError where a mask leaves out steps of a sequence, whose latents are in neither p nor q."""
+    masks = jax.tree.leaves(batch.context) if model.frame is not None else []
+    if any(not isinstance(m, jax.core.Tracer) and bool((jnp.asarray(m) <= 0).any()) for m in masks):
+        raise ModelError(
+            f"{name_and_verb} every latent, and those of {model.name} at steps that a mask leaves out are no part of p "
+            "and q; give sequences of one length, without masks."
+        )
 
 
 def require_real_latents(name: str, model: Any) -> LatentVariableModel:

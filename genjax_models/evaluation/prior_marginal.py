@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 from genjax_models.core import Batch, ImplicitModel, Key, LatentVariableModel, Params, as_batch, total
 from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
-from genjax_models.evaluation.marginal import LogMarginal, log_mean_weight, with_warning
+from genjax_models.evaluation.marginal import LogMarginal, log_mean_weight, require_prior, with_warning
+from genjax_models.evaluation.moments import require_every_step
 
 MOST_NODES = 10**6
 
@@ -63,7 +64,7 @@ def prior_log_marginal(
         DoubtfulEstimate: examples whose weights speak against their estimates, which `doubtful` marks.
 
     Raises:
-        ModelError: a model without p(x | z).
+        ModelError: a model without p(x | z), or whose latents depend on parts of x drawn before them.
         ConfigError: a size below one.
         DataError: examples that are not [N, D].
 
@@ -74,6 +75,7 @@ def prior_log_marginal(
         Goodfellow et al. 2016, equation 20.75.
     """
     _require("prior_log_marginal", model)
+    require_prior("prior_log_marginal", model, "use log_marginal.")
     require_sizes("prior_log_marginal", num_samples=num_samples, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
     found = log_mean_weight(model, _likelihood, None, num_samples, chunk, block, params, key, batch)
@@ -108,7 +110,8 @@ def quadrature_log_marginal(
     """log p(x) = log of the integral of p(x, z) over few real latents z, by Gauss-Hermite quadrature.
 
     It is exact for p(x | z) that are polynomials of degree below 2 `nodes` in each latent, under a standard normal
-    prior, and converges fast for smooth ones.
+    prior, and converges fast for smooth ones near such a prior: compare with more nodes where the latents of p are
+    wider, or depend on one another.
 
     Args:
         model: a `LatentVariableModel` with real latents, of which p alone is used.
@@ -121,7 +124,8 @@ def quadrature_log_marginal(
         log p(x), [N], nats.
 
     Raises:
-        ModelError: a model without p(x | z), with latents that are not real, or with too many of them.
+        ModelError: a model without p(x | z), with latents that are not real, or with too many of them; sequences with
+            steps that a mask leaves out.
         ConfigError: a size below one.
         DataError: examples that are not [N, D].
 
@@ -136,6 +140,7 @@ def quadrature_log_marginal(
             f"quadrature_log_marginal integrates over real latents, and those of {model.name} are {model.support}. Use "
             "exact_log_marginal."
         )
+    require_every_step("quadrature_log_marginal integrates over", model, batch)
     latents = sum(leaf.size for leaf in jax.tree.leaves(_latent_shapes(model, params, batch)))
     if nodes**latents > MOST_NODES:
         raise ModelError(

@@ -9,9 +9,8 @@ import optax
 from genjax_models.config import as_number
 from genjax_models.core import Key, Latents, LatentVariableModel, Params, as_batch, total
 from genjax_models.distributions import LOG_2PI
-from genjax_models.errors import ModelError
 from genjax_models.evaluation.blocks import check_examples, compiled, in_blocks, require_sizes
-from genjax_models.evaluation.moments import moments_of_draws, require_real_latents
+from genjax_models.evaluation.moments import moments_of_draws, require_every_step, require_real_latents
 from genjax_models.evaluation.weights import RunningSums, log_mean
 
 LEAST_STD = 1e-6  # of q, where the refinement starts
@@ -175,10 +174,5 @@ def refine_posterior(
     sizes = {"num_steps": num_steps, "num_particles": num_particles, "num_samples": num_samples}
     require_sizes("refine_posterior", **sizes, chunk=chunk, block=block)
     batch = check_examples(as_batch(x))
-    masks = jax.tree.leaves(batch.context) if model.frame is not None else []
-    if any(not isinstance(m, jax.core.Tracer) and bool((jnp.asarray(m) <= 0).any()) for m in masks):
-        raise ModelError(
-            f"refine_posterior refines every latent, and those of {model.name} at steps that a mask leaves out are no "
-            "part of p and q; give sequences of one length, without masks."
-        )
+    require_every_step("refine_posterior refines", model, batch)
     return _run(model, num_steps, num_particles, num_samples, chunk, block, params, rate, key, batch)

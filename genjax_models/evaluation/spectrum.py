@@ -36,7 +36,7 @@ def power_spectrum(images: Any, image_shape: tuple[int, ...]) -> Spectrum:
         P(f) = mean over |(u, v)| near f of |sum_{a, b} x_ab exp(-2 pi i (u a + v b))|^2 / (H W)
 
     in rings 1 / min(H, W) wide about f = 0, 1 / min(H, W), ..., up to 1/2; frequencies beyond, in the corners of the
-    transform, are left out. P(0) is the mean brightness.
+    transform, are left out. P(0) of a constant image of value b is H W b^2.
 
     Args:
         images: [N, D], rows of flattened images: samples of any model, reconstructions, data.

@@ -38,7 +38,7 @@ class LogMean(NamedTuple):
     """log of the mean of K weights."""
 
     value: jax.Array  # nats
-    standard_error: jax.Array  # of value, from the spread of the weights
+    standard_error: jax.Array  # of value, from the spread of the weights; NaN of one
     effective_samples: jax.Array  # (sum w)^2 / sum w^2, at most K
 
 
@@ -68,7 +68,9 @@ def sums_and_largest(
 
 def log_mean(sums: RunningSums, num_samples: int) -> LogMean:
     """The mean of the weights that were summed, with its error; of any shape."""
-    relative_variance = sums.squares / sums.weights**2 - 1 / num_samples
+    # That of the mean, with the divisor K - 1: of one weight nothing is known.
+    degrees = num_samples / (num_samples - 1) if num_samples > 1 else math.nan
+    relative_variance = (sums.squares / sums.weights**2 - 1 / num_samples) * degrees
     return LogMean(
         value=sums.log_sum() - math.log(num_samples),
         standard_error=jnp.sqrt(jnp.maximum(relative_variance, 0)),

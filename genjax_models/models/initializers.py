@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,11 @@ def one_draw(init: Callable[[], object], key: jax.Array):
         return init()
 
 
-def glorot_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Uniform on +-sqrt(6 / (fan_in + fan_out)) for a kernel [..., fan_in, fan_out] (Glorot and Bengio 2010)."""
+def glorot_uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+    """Uniform on +-sqrt(6 / (fan_in + fan_out)) for a kernel [..., fan_in, fan_out] (Glorot and Bengio 2010).
+
+    Of JAX's own floating type unless another is asked for, as flax's zeros are: float64 where that is enabled.
+    """
     pool = _pool.get()
     receptive = math.prod(shape[:-2])
     bound = math.sqrt(6 / (receptive * (shape[-2] + shape[-1])))

@@ -23,7 +23,7 @@ def activation(name: Activation) -> Callable[[jax.Array], jax.Array]:
 
 def dense(size: int, kernel: Callable[..., jax.Array] = glorot_uniform) -> nn.Dense:
     """x W + b, with W from the model's one random draw and b zero."""
-    return nn.Dense(size, kernel_init=kernel)
+    return nn.Dense(size, kernel_init=kernel, param_dtype=float)
 
 
 class MLP(nn.Module):

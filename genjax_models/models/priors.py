@@ -35,7 +35,7 @@ class StandardNormalPrior(nn.Module):
         return Normal(jnp.zeros_like(z), jnp.zeros(())).log_prob_of_noise(z)
 
 
-def _spread(key, shape, dtype=jnp.float32):
+def _spread(key, shape, dtype=float):
     """Uniform on (-1, 1), from the model's one random draw."""
     return glorot_uniform(key, shape, dtype) / math.sqrt(6 / (shape[-2] + shape[-1]))
 

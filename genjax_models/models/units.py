@@ -11,6 +11,7 @@ The last two serve models with latents alone. A law with P numbers a unit takes 
 [..., D]. A value that is no level counts as the nearest one. Wherever a unit is an input, it is so by its value.
 """
 
+import math
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -32,6 +33,12 @@ def _level(x: jax.Array, levels: int) -> jax.Array:
 def _pick(values: jax.Array, index: jax.Array) -> jax.Array:
     """values[..., index, :] unit by unit: [..., P, D] and [..., D] -> [..., D]."""
     return jnp.take_along_axis(values, index[..., None, :], axis=-2)[..., 0, :]
+
+
+def _log1mexp(w: jax.Array, log_w: jax.Array) -> jax.Array:
+    """log(1 - exp(-w)) of w > 0 by its logarithm too: w may be too small for a float, or nothing be left beside 1."""
+    small = w < 1e-3
+    return jnp.where(small, log_w - w / 2 + w**2 / 24, jnp.log(-jnp.expm1(-jnp.where(small, 1, w))))
 
 
 def _spread(components: int) -> np.ndarray:
@@ -176,14 +183,14 @@ class DiscretizedLogistics(_Summed):
         weights, means, log_scales = self._components(numbers)
         k = _level(x, self.levels)[..., None, :]
         half = 1 / (self.levels - 1)
-        distance, rate = 2 * half * k - 1 - means, jnp.exp(-log_scales)
+        distance, rate, log_width = 2 * half * k - 1 - means, jnp.exp(-log_scales), math.log(2 * half) - log_scales
         above, below, width = rate * (distance + half), rate * (distance - half), 2 * half * rate
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), without a difference of like numbers.
         first, last = k == 0, k == self.levels - 1
         log_mass = (
             jnp.where(last, 0, jax.nn.log_sigmoid(above))
             + jnp.where(first, 0, jax.nn.log_sigmoid(-below))
-            + jnp.where(first | last, 0, jnp.log(-jnp.expm1(-width)))
+            + jnp.where(first | last, 0, _log1mexp(width, log_width))
         )
         return jax.nn.logsumexp(jax.nn.log_softmax(weights, axis=-2) + log_mass, axis=-2)
 

@@ -54,6 +54,10 @@ class UnlayeredBeliefNetworkModule(nn.Module):
         """Whether h is a layer above x: log p(h) then involves h alone."""
         return self.hidden == tuple(range(len(self.hidden)))
 
+    @property
+    def prior_given_x(self) -> bool:
+        return not self.layered
+
     def setup(self):
         units = len(self.hidden) + self.visible
         self.generative = OrderedUnits(units)

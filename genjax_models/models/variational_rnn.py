@@ -73,6 +73,7 @@ class VariationalRNNModule(nn.Module):
 
     reparameterized: ClassVar[bool] = True
     support: ClassVar[str] = "real"
+    prior_given_x: ClassVar[bool] = True
 
     generative: Laws
     recognition: Encoder

@@ -34,10 +34,11 @@ def multinomial(key: Key, log_weights: jax.Array) -> jax.Array:
 def systematic(key: Key, log_weights: jax.Array) -> jax.Array:
     """K ancestors, floor(K w_k) or one more of them k: where (i + u) / K, i < K, lie among the cumulated weights."""
     number = len(log_weights)
-    places = (jnp.arange(number) + jax.random.uniform(key, dtype=log_weights.dtype)) / number
     ends = jnp.cumsum(jnp.exp(log_weights))
-    # Rounding may leave the last end below the last place.
-    return jnp.minimum(jnp.searchsorted(ends, places, side="right"), number - 1)
+    # Rounding may leave the last end beside 1, and put the last place on it: none may fall behind who has a weight.
+    places = (jnp.arange(number) + jax.random.uniform(key, dtype=log_weights.dtype)) / number * ends[-1]
+    last = jnp.searchsorted(ends, ends[-1], side="left")
+    return jnp.minimum(jnp.searchsorted(ends, places, side="right"), last)
 
 
 RESAMPLERS: dict[str, Callable[[Key, jax.Array], jax.Array]] = {"multinomial": multinomial, "systematic": systematic}

@@ -22,7 +22,7 @@ from genjax_models.objectives.common import (
     require_latent_variable_model,
 )
 from genjax_models.objectives.parts import split
-from genjax_models.optimizers import Schedule, build_value, value_at
+from genjax_models.optimizers import Schedule, build_value, reaching_zero, value_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +122,9 @@ class GumbelSoftmax(ParticleConfig):
     num_particles: int = field(default=1, ge=1, help="samples an example, averaged")
     temperature: float | ScheduleConfig = field(default=1.0, gt=0, help="of the relaxation, a number or a schedule")
     straight_through: bool = field(default=False, help="decode one-hot samples, with the gradient of relaxed ones")
+
+    def check(self) -> list[str]:
+        return reaching_zero(self, "temperature")
 
     def build_whole(self, model: Any) -> Objective:
         """The objective on a model, with all particles at once."""

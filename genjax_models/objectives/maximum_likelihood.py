@@ -39,7 +39,8 @@ def maximum_likelihood(model: LikelihoodModel) -> Objective:
     A model whose p(x) = E_m p_m(x) is an average over members m, masks or orders, is trained by one random member at a
     time, where it says so (`training_log_prob`). As log E_m p_m(x) >= E_m log p_m(x), by Jensen, the bound then is one
     in expectation, in training and on held-out data alike, where every example draws a member of its own;
-    `evaluation.log_prob` gives the ensemble's log p(x).
+    `evaluation.log_prob` gives log p(x) of the ensemble, or of those of its members that the model was told to average,
+    which the bound over all of them may exceed (`deep_nade`).
 
     Args:
         model: a `LikelihoodModel`.

@@ -18,7 +18,10 @@ BANDWIDTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     """|x_i - y_j|^2, [N, M], of rows x [N, D] and y [M, D]; by one matrix product, never below 0."""
-    # Differences of large numbers: the few digits that accelerators multiply by default would not do.
+    # Differences of large numbers: the few digits that accelerators multiply by default would not do, nor those that
+    # float32 has where rows lie far from zero and near each other.
+    centre = jax.lax.stop_gradient(jnp.mean(y, axis=0))
+    x, y = x - centre, y - centre
     products = jnp.matmul(x, y.T, precision="highest")
     return jnp.maximum(jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1) - 2 * products, 0)
 

@@ -63,15 +63,17 @@ def renyi_bound(log_p: jax.Array, log_q: jax.Array, alpha: jax.Array | float) ->
     """
     log_w = _log_weights(log_p, log_q)
     power = 1 - jnp.asarray(alpha, log_w.dtype)
-    mean = jnp.mean(log_w)
-    distance = power * (log_w - mean)
+    mean, largest = jnp.mean(log_w), jnp.max(log_w)
+    # A weight of zero leaves no mean to measure from, and none above zero no largest.
+    origin = jnp.where(jnp.isfinite(mean), mean, jnp.where(jnp.isfinite(largest), largest, 0))
+    distance = power * (log_w - origin)
     # Where the power is small, log of the mean of exp(distance) would lose what is left after division by it.
     near = jnp.max(jnp.abs(distance)) < 0.5
     series = jnp.log1p(jnp.mean(jnp.expm1(jnp.where(near, distance, 0))))
     divisor = jnp.where(power == 0, 1, power)
     excess = jnp.where(near, series, log_mean_exp(distance)) / divisor
-    normalized = jax.nn.softmax(power * log_w)
-    return Estimate(mean + jnp.where(power == 0, 0, excess), normalized, -normalized)
+    normalized = jax.nn.softmax(jnp.where(power == 0, 0, distance))
+    return Estimate(jnp.where(power == 0, mean, origin + excess), normalized, -normalized)
 
 
 def combined_bound(log_p: jax.Array, log_q: jax.Array, beta: jax.Array | float) -> Estimate:
@@ -107,9 +109,17 @@ def jackknife_weights(log_w: jax.Array, power: int = 1) -> jax.Array:
     """
     _require_others("jackknife_weights", log_w)
     number = log_w.shape[0]
-    whole = jax.nn.softmax(log_w) ** power
-    fewer = jnp.exp(power * log_w + _logsumexp_of_others(-power * _logsumexp_of_others(log_w)))
-    return number * whole - (1 - 1 / number) * fewer
+    # As w_{k, -j} = w_k / (1 - w_j): w_k^n by K less about K - 1 terms of 1 / (1 - w_j)^n, of which the ones are taken
+    # off in closed form, and that of the highest j apart. Otherwise float32 keeps no digit of what is left.
+    relative = log_w - jnp.max(log_w)
+    w = jax.nn.softmax(relative)
+    highest = jnp.arange(number) == jnp.argmax(relative)
+    excess = jnp.where(highest, 0.0, jnp.expm1(-power * jnp.log1p(-jnp.where(highest, 0.0, w))))
+    without_highest = jax.nn.logsumexp(jnp.where(highest, -jnp.inf, relative))
+    of_highest = jnp.where(highest, 0.0, jnp.exp(power * (relative - without_highest)))
+    shrink = 1 - 1 / number
+    ones = jnp.where(highest, 2 - 1 / number, 3 - 2 / number)
+    return w**power * (ones - shrink * (jnp.sum(excess) - excess)) - shrink * of_highest
 
 
 def partially_importance_weighted_bound(log_p: jax.Array, log_q: jax.Array, groups: int) -> Estimate:
@@ -163,10 +173,14 @@ def centred_square_root_bound(log_p: jax.Array, log_q: jax.Array) -> Estimate:
 def _sum_of_others(values: jax.Array) -> jax.Array:
     """sum_{j != k} values_j for every k, [K] -> [K].
 
-    Subtracting the lowest value from the sum would lose the digits of the others, so theirs are summed without it.
+    Subtracting the lowest value from the sum would lose the digits of the others, so theirs are summed without it;
+    minus infinity is in every sum but its own.
     """
-    lowest = jnp.arange(values.shape[0]) == jnp.argmin(values)
-    return jnp.where(lowest, jnp.sum(jnp.where(lowest, 0.0, values)), jnp.sum(values) - values)
+    infinite = values == -jnp.inf
+    finite = jnp.where(infinite, 0.0, values)
+    lowest = jnp.arange(values.shape[0]) == jnp.argmin(finite)
+    sums = jnp.where(lowest, jnp.sum(jnp.where(lowest, 0.0, finite)), jnp.sum(finite) - finite)
+    return jnp.where(jnp.sum(infinite) > infinite, -jnp.inf, sums)
 
 
 def _logsumexp_of_others(values: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ from genjax_models.objectives.binary import require_factorial_posterior
 from genjax_models.objectives.common import Chunked, ParticleConfig, fixed_particles, in_chunks, loss_of, owns_nothing
 from genjax_models.objectives.particles import log_mean_exp
 from genjax_models.objectives.parts import draw_rows, split
-from genjax_models.optimizers import Schedule, build_value, value_at
+from genjax_models.optimizers import Schedule, build_value, reaching_zero, value_at
 
 Slope = Literal["sigmoid", "identity"]
 Unit = Callable[[jax.Array, jax.Array], jax.Array]  # (logits, noise) -> units, both [n]
@@ -261,12 +261,7 @@ class Concrete(ParticleConfig):
     )
 
     def check(self) -> list[str]:
-        problems = []
-        for name in ("temperature", "prior_temperature"):
-            schedule = build_value(getattr(self, name))
-            if callable(schedule) and (low := min(float(schedule(step)) for step in (0, 2**30))) <= 0:
-                problems.append(f"{name}: its schedule reaches {low:g}, expected values more than 0.")
-        return problems
+        return reaching_zero(self, "temperature", "prior_temperature")
 
     def build_whole(self, model: Any) -> Objective:
         """The objective on a model, with all particles at once."""

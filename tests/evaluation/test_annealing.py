@@ -160,7 +160,7 @@ def test_schedule():
         (
             lambda m, x: annealed_importance_sampling(variational_rnn(4), {}, KEY, jnp.zeros((1, 4))),
             ModelError,
-            'depends on the steps of x before it.*start="posterior"',
+            'given parts of x that come before them.*start="posterior"',
         ),
         (lambda m, x: annealed_importance_sampling(m, {}, KEY, x, 0), ConfigError, "num_chains: got 0"),
         (lambda m, x: annealed_importance_sampling(m, {}, KEY, x, 1, 0), ConfigError, "schedule: got 0"),

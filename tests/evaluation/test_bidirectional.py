@@ -167,7 +167,8 @@ def test_definitions(x64):
     w = np.asarray(quick_jit(jnp.vectorize(root))(jnp.arange(3)[:, None], jnp.arange(number)[None]))
     found = quickly(log_p_star, toy, KEY, x, UNIT, number, chunk=3, block=2)
     np.testing.assert_allclose(found.unnormalized, 2 * np.log(w.mean(axis=1)), rtol=1e-10)
-    np.testing.assert_allclose(found.standard_error, 2 * w.std(axis=1) / w.mean(axis=1) / np.sqrt(number), rtol=1e-9)
+    error = 2 * w.std(axis=1, ddof=1) / w.mean(axis=1) / np.sqrt(number)
+    np.testing.assert_allclose(found.standard_error, error, rtol=1e-9)
     np.testing.assert_allclose(found.effective_samples, w.sum(axis=1) ** 2 / np.sum(w**2, axis=1), rtol=1e-10)
 
     def weight(k):

@@ -1,5 +1,7 @@
 """log p(x): exact by enumeration, and estimated by importance weighting."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,8 +25,8 @@ from genjax_models.evaluation import DoubtfulEstimate, exact_log_marginal, log_m
 from genjax_models.evaluation.blocks import in_blocks
 from genjax_models.evaluation.marginal import summarize
 from genjax_models.evaluation.pareto import generalized_pareto_shape, pareto_k, tail_length, trusted_k
-from genjax_models.evaluation.weights import RunningSums
-from genjax_models.models import categorical_vae, sigmoid_belief_network, vae
+from genjax_models.evaluation.weights import RunningSums, log_mean
+from genjax_models.models import categorical_vae, sigmoid_belief_network, unlayered_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
 from genjax_models.objectives import iwae, reweighted_wake_sleep
@@ -77,7 +79,16 @@ def test_standard_errors_are_those_of_repetition(x64):
     log_prob, error, effective = jnp.moveaxis(found, 1, 0)
     # The standard deviation of 400 draws is known to 1 / sqrt(800) = 3.5 %, four of which are 14 %.
     np.testing.assert_allclose(np.std(log_prob, axis=0, ddof=1), np.sqrt(np.mean(error**2, axis=0)), rtol=0.15)
-    np.testing.assert_allclose(error**2, 1 / effective - 1 / 500, rtol=1e-6)
+    np.testing.assert_allclose(error**2, (1 / effective - 1 / 500) * 500 / 499, rtol=1e-6)
+
+
+def test_variance_of_few_weights_has_no_bias(x64):
+    """Over all sets of three weights: the error's square, times the set's mean squared, is the variance of a mean."""
+    w, p = np.array([0.2, 1.0, 7.0]), np.array([0.5, 0.3, 0.2])
+    sets = np.array(list(itertools.product(range(3), repeat=3)))
+    found = log_mean(jax.vmap(RunningSums.empty().add)(np.log(w[sets])), 3)
+    variance = np.prod(p[sets], axis=1) @ (np.exp(2 * found.value) * found.standard_error**2)
+    np.testing.assert_allclose(variance, (p @ w**2 - (p @ w) ** 2) / 3, rtol=1e-12)
 
 
 def test_definition(x64):
@@ -141,6 +152,7 @@ def test_one_sample_has_the_bound_s_mean(x64):
     assert abs(np.mean(ones.log_prob) - elbo) < 4 * error
     assert truth(toy, toy.x[5:6])[0] - elbo > 10 * error
     assert np.all(ones.effective_samples == 1.0)
+    assert np.isnan(ones.standard_error).all()
 
 
 def test_impossible_weights(x64):
@@ -263,6 +275,19 @@ def test_k_hat_of_many_weights_in_chunks(x64):
     wide = jax.tree.map(jnp.array, narrow)
     wide["recognition"]["network"]["layers_0"]["bias"] = bias + jnp.array([0.0, np.log(1.5)])
     assert not log_marginal(toy.model, wide, KEY, x, 2000).doubtful.any()
+
+
+def test_latents_that_follow_parts_of_x_are_not_looked_for_elsewhere():
+    """s = (x_1, h, x_2), each mostly a copy of the one before, and q is the posterior: all weights are the same."""
+    model = unlayered_belief_network(2, hidden=(1,), recognition="factorial")
+    x = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    params = model.init(KEY, x[0], ())
+    copies = jnp.array([[0.0, 0, 0], [12.0, 0, 0], [0.0, 12.0, 0]])  # [to, from]
+    params["generative"] = {"bias": jnp.array([-3.0, -6.0, -6.0]), "weights": copies}
+    params["recognition"] = {"bias": jnp.array([-12.0]), "kernel": jnp.array([[12.0], [12.0]])}
+    found = log_marginal(model, params, KEY, x, 25)
+    np.testing.assert_allclose(found.effective_samples, 25, rtol=1e-5)
+    assert not found.doubtful.any()
 
 
 def test_few_effective_samples_of_binary_latents_are_doubted(x64):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from toys import gaussian_log_marginal, linear_gaussian, net, net_log_marginal
 
+from genjax_models.core import Batch
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.evaluation import prior_log_marginal, quadrature_log_marginal
-from genjax_models.models import affine_generator, gan, vae
+from genjax_models.models import affine_generator, gan, unlayered_belief_network, vae, variational_rnn
 
 X = np.array([[0.3, -1.0, 0.5], [2.0, 0.1, -0.4]])
 
@@ -42,9 +43,34 @@ def test_binary_latents_too(x64):
     assert (found.standard_error < 0.05).all()
 
 
+MASKS = np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
+
+
+def sequences(**fields):
+    return variational_rnn(3, frame=1, latent=1, hidden=2, features=2, **fields)
+
+
+def test_quadrature_is_of_whole_sequences():
+    model = sequences()
+    params = model.init(jax.random.key(0), X[0], MASKS[0])
+    x = (X > 0).astype(float)
+    np.testing.assert_array_equal(
+        quadrature_log_marginal(model, params, Batch(x, np.ones_like(MASKS)), 5),
+        quadrature_log_marginal(model, params, x, 5),
+    )
+    with pytest.raises(ModelError, match="integrates over every latent, and those of VariationalRNN at steps that a m"):
+        quadrature_log_marginal(model, params, Batch(x, MASKS), 5)
+
+
 @pytest.mark.parametrize(
     ("run", "error", "message"),
     [
+        (lambda: prior_log_marginal(sequences(), {}, None, X), ModelError, "of VariationalRNN given parts of x that"),
+        (
+            lambda: prior_log_marginal(unlayered_belief_network(3, hidden=(1,)), {}, None, X),
+            ModelError,
+            "cannot be drawn first; use log_marginal",
+        ),
         (
             lambda: prior_log_marginal(gan(3), {}, None, X),
             ModelError,

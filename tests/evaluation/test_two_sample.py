@@ -12,6 +12,7 @@ from toys import quick_jit
 from genjax_models.errors import ConfigError, DataError
 from genjax_models.evaluation import median_bandwidth, mmd_squared, two_sample_test
 from genjax_models.evaluation.two_sample import permutation_p_value, split_statistics
+from genjax_models.objectives.moment_matching import squared_distances
 
 BANDWIDTHS = (0.5, 3.0)
 
@@ -88,6 +89,26 @@ def test_median_bandwidth(x64, samples):
     # Of seven rows, four evenly spaced.
     some = [np.sum((a - b) ** 2) for a, b in itertools.combinations(x[[0, 1, 3, 5]], 2)]
     assert abs(median_bandwidth(x, most=4) - np.median(some)) < 1e-12
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e5])
+def test_distances_of_rows_far_from_zero(offset):
+    """In single precision as well: what is left of them when the rows are rounded is kept."""
+    x, y = np.random.RandomState(0).normal(offset, size=(2, 40, 8)).astype(np.float32)
+    expected = np.sum((x[:, None].astype(float) - y[None]) ** 2, axis=-1)
+    np.testing.assert_allclose(squared_distances(x, y), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_of_unlike_sizes_change_places():
+    """MMD^2 by the test is that of `mmd_squared`, whichever is the larger, also by single precision."""
+    x = np.random.RandomState(3).normal(size=(3000, 2)).astype(np.float32)
+    y = x[:2] + 0.5
+    sizes = (1.0, 2.0)
+    found = [two_sample_test(jax.random.key(0), *pair, sizes, num_permutations=20) for pair in ((x, y), (y, x))]
+    with jax.enable_x64(True):
+        expected = mmd_squared(x.astype(float), y.astype(float), sizes)
+    np.testing.assert_allclose([t.mmd_squared for t in found], expected, rtol=1e-4)
+    assert found[0] == found[1]
 
 
 def all_splits(number, size):

@@ -245,6 +245,15 @@ def test_facts_about_q(x64, small):
 
 
 @every_model
+def test_prior_is_of_z_alone_unless_the_model_says_so(x64, small):
+    solved = solve(small)
+    model, one, other = solved.model, solved.examples[0], solved.examples[1]
+    z, _ = model.propose(solved.params, jax.random.key(0), one, ())
+    priors = [np.array(total(model.log_joint(solved.params, z, x, ()).prior)) for x in (one, other)]
+    assert (priors[0] != priors[1]) == model.prior_given_x
+
+
+@every_model
 def test_facts_about_p(x64, small):
     """p has `prior_logits` exactly where its groups are factorial, and they give its terms; layered as it says."""
     solved = solve(small)
@@ -338,6 +347,23 @@ def test_init_is_deterministic(small, monkeypatch):
     assert set(params) <= apart | {"shared"}
     assert "shared" in params or apart <= set(params)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
+
+
+WITHOUT_CONTEXT = [
+    pytest.param(small, id=f"{name}-{i}")
+    for table in (MODELS, LIKELIHOOD_MODELS, CONTINUOUS_MODELS, OTHER_MODELS, IMPLICIT_MODELS)
+    for name, row in table.items()
+    for i, small in enumerate(row)
+    if name != "supervised_generator"
+]
+
+
+@pytest.mark.parametrize("small", WITHOUT_CONTEXT)
+def test_parameters_are_as_precise_as_jax_is_told_to_be(x64, small):
+    """Also from an example that has no type of its own."""
+    init = small.config.build(small.visible).init
+    shapes = jax.eval_shape(lambda x: init(jax.random.key(0), x, ()), jnp.full(small.visible, 0.4))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype("float64")}
 
 
 @every_model

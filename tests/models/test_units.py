@@ -89,6 +89,17 @@ def test_logistics_far_out_are_exact_in_float32():
     np.testing.assert_allclose(slope[:, 0], [0, rate, missed * of_floor], rtol=1e-4)
 
 
+def test_logistics_much_wider_than_their_range_share_it_by_its_ends():
+    """At log scales where a level's part, width / 4, is no float any more, beside one half for either end."""
+    units = DiscretizedLogistics(levels=256, components=1)
+    for log_scale in (20.0, 86.0, 110.0):
+        numbers = jnp.array([[0.0], [0.3], [log_scale]])
+        for x, value, slope in ((0.5, np.log(2 / 255 / 4) - log_scale, -1.0), (0.0, np.log(0.5), 0.0)):
+            found = jax.value_and_grad(lambda n, x=x: units.log_prob(n, jnp.array([x])))(numbers)
+            assert found[0] == pytest.approx(value, abs=1e-5)
+            np.testing.assert_allclose(found[1][:, 0], [0, 0, slope], atol=1e-6)
+
+
 def test_categorical_of_two_levels_is_bernoulli(x64):
     """Two logits of which one is zero give the binary network of the same weights."""
     two, binary = made(3, hidden=(4,), units=Categorical(levels=2)), made(3, hidden=(4,))

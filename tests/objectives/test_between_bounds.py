@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from toys import (
     encoder,
     gaussian_likelihood_and_kl,
@@ -43,6 +44,8 @@ from genjax_models.objectives import (
 from genjax_models.objectives.particles import (
     importance_weighted_bound,
     jackknife_bound,
+    jackknife_weights,
+    leave_one_out_mean,
     partially_importance_weighted_bound,
     renyi_bound,
 )
@@ -151,6 +154,35 @@ def test_jackknife_is_exact_in_expectation(build):
     toy = near_posterior(linear_gaussian(1, 1), 0.1)
     found = integrate_loss(functools.partial(build, num_particles=3), toy, X1, 18)
     assert worst(found, exact(toy, X1, leave_out, 3, 18)) < 1e-8
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("number", [2, 5, 50])
+def test_jackknife_weights_are_those_of_every_set_of_others(power, number):
+    """And single precision keeps their digits, whatever the level of log w and however like each other they are."""
+    for level, spread in ((0.0, 1.0), (-1e4, 1.0), (-1e4, 0.1), (-100.0, 30.0)):
+        log_w = np.random.RandomState(number).normal(level, spread, number).astype(np.float32).astype(float)
+        w = [scipy.special.softmax(np.where(np.arange(number) == j, -np.inf, log_w)) ** power for j in range(number)]
+        expected = number * scipy.special.softmax(log_w) ** power - (1 - 1 / number) * np.sum(w, axis=0)
+        found = jackknife_weights(jnp.asarray(log_w), power)
+        assert worst(found, expected) < 1e-13 * number
+        single = jackknife_weights(jnp.asarray(log_w, jnp.float32), power)
+        assert worst(single, expected) < 3e-5 * np.abs(expected).max()
+
+
+def test_weights_of_zero():
+    """The means that leave a particle out, and the bounds between, are what the other weights make them."""
+    zero = -jnp.inf
+    assert list(leave_one_out_mean(jnp.array([zero, 2.0, 3.0]))) == [2.5, zero, zero]
+    assert list(leave_one_out_mean(jnp.array([zero, 2.0, zero]))) == [zero, zero, zero]
+    log_w, none = jnp.array([zero, -1000.0, -1001.0]), jnp.zeros(3)
+    for alpha in (0.0, 0.5):
+        found = renyi_bound(log_w, none, alpha)
+        power = 1 - alpha
+        assert abs(found.bound - (scipy.special.logsumexp(power * log_w) - np.log(3)) / power) < 1e-11
+        assert worst(found.generative, scipy.special.softmax(power * log_w)) < 1e-15
+    assert renyi_bound(log_w, none, 1.0).bound == zero
+    assert renyi_bound(jnp.full(3, zero), none, 0.5).bound == zero
 
 
 def test_jackknife_takes_off_most_of_the_bias():

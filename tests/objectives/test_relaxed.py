@@ -26,8 +26,8 @@ from genjax_models.distributions import BinaryConcrete
 from genjax_models.errors import ConfigError, ModelError
 from genjax_models.models import sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
-from genjax_models.objectives import Concrete, StraightThrough, concrete, relaxed, straight_through
-from genjax_models.optimizers import Cosine, Linear
+from genjax_models.objectives import Concrete, GumbelSoftmax, StraightThrough, concrete, relaxed, straight_through
+from genjax_models.optimizers import Cosine, Linear, Stages
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -418,8 +418,9 @@ def test_what_does_not_fit_is_refused():
 
 def test_configurations_say_what_they_cannot_be():
     """A schedule that ends at zero is found before it divides by it."""
-    for wrong in (Cosine(start=1.0), Linear(0.0, 1.0), Linear(1.0, -1.0, delay=5)):
+    for wrong in (Cosine(start=1.0), Linear(0.0, 1.0), Linear(1.0, -1.0, delay=5), Stages((1.0, 0.0, 0.5), (3, 7))):
         assert len(Concrete(temperature=wrong).check()) == 1
+        assert len(GumbelSoftmax(temperature=wrong).check()) == 1
         assert len(Concrete(prior_temperature=wrong).check()) == 1
     assert Concrete(temperature=Cosine(start=1.0, final_fraction=0.1)).check() == []
     model = sigmoid_belief_network(3, layers=(2,))
