@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument(
+        "--with",
+        metavar="FILE",
+        help="run this Python file first, which adds models, objectives or data of your own to their tables; again for "
+        "several",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     where = "folder of data files (otherwise $GENJAX_MODELS_DATA, then ~/.cache/genjax_models/data)"
 
@@ -457,7 +463,29 @@ def parser() -> argparse.ArgumentParser:
     finding = (evaluate, sample, inpainting, estimators, diagnosis, spectra, comparing, reporting, quality, continuing)
     for command in (*finding, annealing, inspecting, exporting, pushing, pulling):
         command.add_argument("--quiet", action="store_true", help="no progress; errors and what was found alone")
+    for command in (top, *commands.choices.values()):
+        command.allow_abbrev = False  # a part of one command's option is the whole of another's
     return top
+
+
+def split_with(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part `--with FILE`, wherever it stands, from the other words."""
+    from genjax_models.errors import ConfigError
+
+    kept: list[str] = []
+    files: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--with":
+            if not rest:
+                raise ConfigError("--with: a value is missing; write --with FILE.")
+            files.append(rest.pop(0))
+        elif word.startswith("--with="):
+            files.append(word.removeprefix("--with="))
+        else:
+            kept.append(word)
+    return kept, files
 
 
 def split_overrides(words: Sequence[str], own: Collection[str]) -> tuple[list[str], dict[str, str]]:
@@ -501,6 +529,11 @@ def run_file(path: str, examples: str = "configs") -> dict[str, Any]:
         here = sorted(str(p) for p in Path(examples).glob("*.py"))
         known = f" Here are: {', '.join(here)}." if here else ""
         raise ConfigError(f"{path}: no such file.{known}")
+    if file.suffix != ".py":  # what is run has to look like it
+        raise ConfigError(
+            f"{path}: expected a Python file, whose name ends in .py; one that trains on a file of your own sets "
+            "CONFIG with data=Files('FILE')."
+        )
     try:
         return runpy.run_path(str(file))
     except SyntaxError as error:
@@ -745,11 +778,18 @@ def _summary(result: dict) -> str:
     bound = _figure(result["test_bound"], result["test_bound_standard_error"])
     nll = _figure(result["test_nll"], result["test_nll_standard_error"])
     samples = "exact" if result["test_nll_samples"] is None else f"{result['test_nll_samples']} samples"
-    summary = (
+    summary = ""
+    if skipped := result.get("nonfinite_steps"):
+        summary = f"{skipped} steps were put back: their loss or gradient was not finite\n"
+    summary += (
         f"test bound {bound}, test NLL {nll} nats per example ({samples}, "
         f"{result['test_examples']} examples, step {result['evaluated_step']})"
     )
-    if result.get("test_nll_doubtful_examples"):  # a run of an earlier version has none
+    if result["test_nll"] is None:
+        summary += (
+            "\nthe NLL of some examples is not finite: look at the range of the data, by `genjax-models inspect-data`"
+        )
+    elif result.get("test_nll_doubtful_examples"):  # a run of an earlier version has none
         summary += (
             f"\nthe weights speak against the estimates of {result['test_nll_doubtful_examples']} examples, whose NLL "
             "is likely lower: raise evaluation.num_samples, or see `genjax-models anneal`"
@@ -1266,6 +1306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     overrides: dict[str, str] = {}
     try:
+        words, files = split_with(words)
         if words[:1] in (["train"], ["sweep"], ["inspect-data"]):
             own = {word for action in _command_parser(words[0])._actions for word in action.option_strings}
             words, overrides = split_overrides(words, own)
@@ -1273,6 +1314,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return 2
     arguments = parser().parse_args(words)
+    try:
+        for file in files:
+            run_file(file)
+    except UserError as error:
+        _say(f"error: --with {error}")
+        return 2
 
     from genjax_models.experiment import Interrupted, NonFinite
     from genjax_models.processes import Lost, several

@@ -50,6 +50,11 @@ class ModelConfig(abc.ABC):
         return False
 
     @property
+    def takes_context(self) -> bool:
+        """Whether contexts that the data have mean anything to the model."""
+        return self.needs_context
+
+    @property
     def least_visible(self) -> int:
         """The fewest visible units that the model may be built for."""
         return 1
@@ -210,12 +215,13 @@ def describe(annotation: Any) -> str:
         inner = typing.get_args(annotation)
         if len(inner) == 2 and inner[1] is Ellipsis:
             return f"a tuple, each element {describe(inner[0])}"
-        return "a tuple of " + ", ".join(describe(a) for a in inner)
+        return f"a tuple ({', '.join(describe(a) for a in inner)})"
     alternatives = members(annotation)
     if len(alternatives) > 1:
         return " or ".join(describe(a) for a in alternatives)
     words = {int: "an integer", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
-    return words.get(annotation, f"a {getattr(annotation, '__name__', annotation)}")
+    name = getattr(annotation, "__name__", str(annotation))
+    return words.get(annotation, f"{'an' if name[0] in 'AEIO' else 'a'} {name}")
 
 
 def matches(value: Any, annotation: Any) -> bool:

@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from genjax_models.config import Config, ModelConfig, ObjectiveConfig, OptimizerConfig, Training, children, is_config
 from genjax_models.core import ImplicitModel, Key, LikelihoodModel, Params
 from genjax_models.data import Arrays, not_a_count
-from genjax_models.data.dataset import require_finite, require_unit
+from genjax_models.data.dataset import check_levels, require_finite, require_unit
 from genjax_models.errors import ConfigError, DataError, require_bool, require_count
 from genjax_models.evaluation import LogMarginal
 from genjax_models.evaluation.blocks import devices_for
@@ -383,6 +383,9 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
             require_unit(x, "X", "unit")
         if config.model.data_support == "count" and (wrong := not_a_count(x)) is not None:
             raise DataError(f"X holds {wrong:g}, but {type(config.model).__name__} is of counts 0, 1, 2, ....")
+        levels = getattr(config.model.build(x.shape[1]), "levels", None) or getattr(config.model, "levels", None)
+        if levels not in (None, 2):
+            check_levels("X", x, levels, "give the units the number of levels that X has")
         x = x if self.scaler_ is None else self.scaler_.transform(x)
         with np.errstate(over="ignore"):  # which is reported next
             x = np.ascontiguousarray(x, jnp.result_type(float))

@@ -380,10 +380,13 @@ def _nonfinite_message(run: Run, step: int, last_finite: float | None) -> str:
     survivors = checkpoints.paths(run.checkpoints)
     bound = "none was finite" if last_finite is None else f"the last finite bound was {last_finite:.4f} nats"
     survivor = f"the checkpoint {survivors[-1]} survives" if survivors else "no checkpoint was written yet"
-    return (
-        f"step {step}: the loss or its gradient is not finite; {bound}; {survivor}. Try a lower learning rate, "
-        "--optimizer.clip-norm, or --training.nonfinite skip, in a new run folder."
-    )
+    advice = "Try a lower learning rate, --optimizer.clip-norm, or --training.nonfinite skip, in a new run folder."
+    if step == 0:  # before any update: the rate plays no part
+        advice = (
+            "As no update was made yet, look at the range of the data, by `genjax-models inspect-data`, and scale them "
+            "where it is large; or else at the loss."
+        )
+    return f"step {step}: the loss or its gradient is not finite; {bound}; {survivor}. {advice}"
 
 
 def _finish(run: Run, state: TrainState, data: Dataset, rows: list, clock: Clock, log: Log) -> dict:
@@ -486,7 +489,7 @@ def load_run_data(run: Run, data_dir: str | None) -> Dataset:
     """
     data, spec = load_data(run.config, data_dir)
     if spec != run.data:
-        raise RunError(f"{run.folder} was trained on other data: {run.data} then, {spec} now.")
+        raise RunError(f"{run.folder} was trained on other data: {run.data.in_words()} then, {spec.in_words()} now.")
     return data
 
 
@@ -642,6 +645,11 @@ def inpaint_run(
     run, out = open_run(Path(folder)), Path(out)
     exact = run.config.model.capability == "LikelihoodModel"
     if not exact:
+        if getattr(run.config.model.build(run.data.visible), "support", None) != "binary":
+            raise RunError(
+                f"{folder}: {type(run.config.model).__name__} cannot complete examples: inpaint takes a network's "
+                "conditionals, or p* of one with binary latents (SigmoidBeliefNetwork and the like)."
+            )
         run = open_for(Path(folder), "p_star")
     _check_picture(out, seed, overwrite)
     shape = run.data.image_shape

@@ -11,7 +11,7 @@ import numpy as np
 
 from genjax_models.config import DataConfig, validate
 from genjax_models.data import Dataset, Rows, evaluation_subset
-from genjax_models.data.dataset import BINARIZATION_SEEDS, draw, threshold
+from genjax_models.data.dataset import BINARIZATION_SEEDS, draw, require_levels, threshold
 from genjax_models.errors import DataError, MissingData, UserError
 
 BLOCK = 8192  # rows looked at at once
@@ -197,6 +197,8 @@ def inspect_data(
     else:
         parts = source.stored(data_dir)  # type: ignore[attr-defined]
     image_shape = None if raw is None else raw.image_shape
+    if raw is not None and raw.levels is not None and raw.dequantization is None:
+        require_levels(raw, type(source).__name__)
     if out is not None and raw is not None:
         if image_shape is None or (len(image_shape) == 3 and image_shape[2] not in (1, 3)):
             what = "rows that are no images" if image_shape is None else f"images of {image_shape[2]} channels"

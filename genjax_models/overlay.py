@@ -145,7 +145,8 @@ def to_json(config: Any, types: Mapping[str, type]) -> Any:
             if type(value) not in names:
                 raise ConfigError(
                     f"{type(value).__name__} stands in no table, so a run of it could not be rebuilt: add it to the "
-                    "table of its family, such as genjax_models.models.MODELS['name'] = ItsConfig."
+                    "table of its family: MODELS, OBJECTIVES, OPTIMIZERS, SCHEDULES or SOURCES['name'] = ItsConfig, of "
+                    "genjax_models.models, .objectives, .optimizers or .data."
                 )
             fields = {name: encode(child) for _, name, _, child, _ in children(value)}
             return {"type": names[type(value)], **fields}
@@ -177,7 +178,11 @@ def from_json(tree: Any, types: Mapping[str, type]) -> Any:
         if isinstance(value, dict):
             name = value.get("type")
             if not isinstance(name, str) or name not in types:
-                raise ConfigError(f"type: got {name!r}, which no table names.{nearest(str(name), types)}")
+                raise ConfigError(
+                    f"type: got {name!r}, which no table names.{nearest(str(name), types)} A class of your own is in "
+                    "its table once the file that puts it there was run: genjax-models COMMAND ... --with FILE.py, or "
+                    "an import."
+                )
             cls = types[name]
             given = {k: decode(v) for k, v in value.items() if k != "type"}
             for k in given:

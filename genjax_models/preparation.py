@@ -8,11 +8,12 @@ import numpy as np
 
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset, Rows, evaluation_subset, examples, not_a_count
+from genjax_models.data.dataset import require_levels
 from genjax_models.errors import ConfigError, DataError, nearest
 from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
 from genjax_models.run_folder import DataSpec
 from genjax_models.streaming import require_reader
-from genjax_models.train import Train, check_training_data, make_train, program_config
+from genjax_models.train import Train, check_training_data, make_train, not_in_unit, program_config
 
 
 def load_data(
@@ -47,14 +48,12 @@ def load_data(
             f"{'none that are known' if known is None else known}; give the units the data's levels, and "
             "take the data without binarization or dequantization."
         )
+    if own not in (None, 2):
+        require_levels(data, type(config.data).__name__)
     wanted, splits = config.model.data_support, (data.train, data.validation, data.test)
     if wanted == "unit" and data.support == "real":
         low, high = min(x.min() for x in splits), max(x.max() for x in splits)
-        raise DataError(
-            f"{type(config.data).__name__} holds values from {low:g} to {high:g}, but "
-            f"{type(config.model).__name__} is of values in [0, 1]: scale the data to that, or use a model of real "
-            "ones (VAE(likelihood=Gaussian()), or a flow without a logit)."
-        )
+        raise DataError(not_in_unit(type(config.data).__name__, low, high, config.model))
     if wanted == "count" and (wrong := [v for x in splits if (v := not_a_count(x)) is not None]):
         raise DataError(
             f"{type(config.data).__name__} holds {wrong[0]:g}, but {type(config.model).__name__} is of counts 0, 1, "
@@ -108,8 +107,15 @@ def prepare(
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
     """Say it where figures are no log-probabilities, or have no limit."""
     model = config.model
+    if data.train_context is not None and not model.takes_context:
+        log(
+            f"the data have contexts (masks, codes or classes), which {type(model).__name__} does not take: it is a "
+            "model of x alone, what a mask leaves out included."
+        )
     if model.capability == "ImplicitModel":
         return
+    if kind_of_nll(config, data) == "density" and data.dequantization is None and _takes_few_values(data):
+        log("the data are whole numbers, on which a density has no limit: compare figures among like runs alone.")
     if data.support == "unit" and data.dequantization is None and model.density:
         log(
             "the data are intensities, of which many may be equal, and a density has no limit there: set the data's "
@@ -117,6 +123,12 @@ def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
         )
     if kind_of_nll(config, data) == "cross-entropy":
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
+
+
+def _takes_few_values(data: Dataset) -> bool:
+    """Whether all values of the test split are whole numbers."""
+    x = data.test
+    return data.support != "unit" and isinstance(x, np.ndarray) and bool((np.round(x) == x).all())
 
 
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:

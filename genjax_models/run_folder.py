@@ -36,6 +36,13 @@ class DataSpec:
     checksum: int  # crc32 over the three splits
     context: int | None = None  # the width of the contexts, where the data have any
 
+    def in_words(self) -> str:
+        """The number of values and of examples, and the checksum."""
+        shape = "" if self.image_shape is None else f" of shape {self.image_shape}"
+        context = "" if self.context is None else f" and {self.context} of a context"
+        sizes = "/".join(map(str, self.sizes))
+        return f"{sizes} examples of {self.visible} values{shape}{context} (CRC-32 {self.checksum:08x})"
+
     @property
     def abstract(self) -> Any:
         """Shapes and types of the training data, as `data.examples` gives them."""
@@ -135,8 +142,8 @@ def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, 
             raise RunError(f"{folder} holds a run with another configuration:\n{listed}\nGive another --run-dir.")
         if run.data != data:
             raise RunError(
-                f"{folder} holds a run on other data: {run.data} then, {data} now. Give the data it was started on, or "
-                "another --run-dir."
+                f"{folder} holds a run on other data: {run.data.in_words()} then, {data.in_words()} now. Give the data "
+                "it was started on, or another --run-dir."
             )
         return run, True
     # A run that was killed before its configuration stood leaves an empty folder, or the beginning of that file.

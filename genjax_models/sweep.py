@@ -26,7 +26,7 @@ from genjax_models.run_folder import DataSpec
 from genjax_models.spread import DATA
 from genjax_models.stack import POINTS, Choice, MemoryShortage, Stack
 from genjax_models.tables import types
-from genjax_models.train import Train, check_training_data, make_train, program_config, require_shares
+from genjax_models.train import Train, check_training_data, check_values, make_train, program_config, require_shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +277,7 @@ def prepare_point(
 def _check_given(config: Config, data: Any) -> None:
     make_train(config)
     check_training_data(config, data)
+    check_values(config, data)
 
 
 class _Row(NamedTuple):

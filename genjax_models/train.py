@@ -379,13 +379,24 @@ def make_train_step(
     else:
         if len(rest) != 1:
             raise ConfigError(f"make_train_step takes one objective and one optimizer, or phases; got {len(rest) + 1}.")
+        if not isinstance(first, Objective) and not callable(first):
+            hint = (
+                "; build it on a model, such as elbo(model) or ELBO().build(model)" if hasattr(first, "build") else ""
+            )
+            raise ConfigError(
+                f"make_train_step: got {_brief(first)} as objective, expected an Objective or a loss of "
+                f"(params, key, batch){hint}."
+            )
         objective = first if isinstance(first, Objective) else from_loss(first)
         phases = (Phase(objective, None, rest[0]),)
     for phase in phases:
         if not isinstance(phase, Phase):
             raise ConfigError(f"make_train_step: expected phases after the first, got {phase!r}.")
         if not callable(getattr(phase.optimizer, "update", None)):
-            raise ConfigError(f"make_train_step: got {phase.optimizer!r} as optimizer, expected one of optax.")
+            hint = "; write Adam().build() and the like" if hasattr(phase.optimizer, "build") else ""
+            raise ConfigError(
+                f"make_train_step: got {_brief(phase.optimizer)} as optimizer, expected one of optax{hint}."
+            )
         if not isinstance(phase.objective, Objective):
             raise ConfigError(
                 f"make_train_step: got {phase.objective!r} in a phase, expected an Objective; a plain loss becomes one "
@@ -399,6 +410,11 @@ def make_train_step(
         raise ConfigError(f"compute: got {compute!r}, expected one of {', '.join(map(repr, get_args(Compute)))}.")
     step = jax.jit(Step(phases, average, nonfinite, Plan(accumulate, Policy(remat, compute))), donate_argnums=0)
     return TrainStep(jax.jit(InitState(phases, average)), step)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 100 else f"{text[:80]}..."
 
 
 def build(config: Config, visible: int) -> tuple[InitState, Step, Any]:
@@ -418,7 +434,8 @@ def check_training_data(config: Config, data: Any) -> None:
     data = source.rows
     shape = getattr(data.x, "shape", None)
     if shape is None or len(shape) != 2:
-        raise DataError(f"data: got {shape if shape is not None else data.x!r}, expected an array [N, D].")
+        got = type(data.x).__name__ if shape is None else f"shape {shape}"
+        raise DataError(f"data: got {got}, expected an array [N, D].")
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(data.context)}
     if sizes - {shape[:1]}:
         raise DataError(f"data: got {shape[0]} examples and contexts of {sorted(sizes)} rows, expected one for each.")
@@ -431,6 +448,26 @@ def check_training_data(config: Config, data: Any) -> None:
         )
     if isinstance(source, Spread):
         require_shares(config, source.mesh)
+
+
+def not_in_unit(name: str, low: Any, high: Any, model: Any) -> str:
+    """What to say of values outside [0, 1] that a model is not defined on."""
+    return (
+        f"{name} holds values from {low:g} to {high:g}, but {type(model).__name__} is of values in [0, 1]: scale the "
+        "data to that, or use a model of real ones (VAE(likelihood=Gaussian()), or a flow without a logit)."
+    )
+
+
+def check_values(config: Config, data: Any) -> None:
+    """Raise DataError where a model of values in [0, 1] is given concrete ones outside."""
+    if config.model.data_support != "unit":
+        return
+    x = None if isinstance(data, Spread) else as_batch(data).x
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, np.ndarray | jax.Array):
+        return
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or high > 1:
+        raise DataError(not_in_unit("data", low, high, config.model))
 
 
 def require_shares(config: Config, mesh: Mesh | AbstractMesh) -> None:
@@ -566,11 +603,15 @@ class Train:
 
     def __call__(self, config: Config, key: Key, data: Any) -> tuple[TrainState, Metrics]:
         """All `training.num_steps` steps: the last state, and every step's metrics, leaves [num_steps]."""
-        return _compiled_whole(self._enter(config, data), key, _arrays(data))
+        entered = self._enter(config, data)
+        check_values(config, data)
+        return _compiled_whole(entered, key, _arrays(data))
 
     def init(self, config: Config, key: Key, data: Any) -> TrainState:
         """The state before the first step."""
-        return compiled_init(self._enter(config, data), key, _arrays(data))
+        entered = self._enter(config, data)
+        check_values(config, data)
+        return compiled_init(entered, key, _arrays(data))
 
     def shapes(self, config: Config, data: Any) -> TrainState:
         """The shapes and types of the state, without computing it; `data` may hold `jax.ShapeDtypeStruct`."""

@@ -333,6 +333,53 @@ def test_bad_configuration_files(cli, text, messages):
     assert not Path("runs").exists()
 
 
+def test_a_file_of_data_is_not_run_as_one_of_settings(cli, place):
+    Path("table.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    for words in (("train", "table.csv"), ("sweep", "table.csv"), ("shard", "table.csv", "out")):
+        code, out, err = cli(*words)
+        assert (code, out) == (2, "")
+        assert "table.csv: expected a Python file, whose name ends in .py" in err
+
+
+OWN = HEADER + (
+    "from genjax_models.config import config\n"
+    "from genjax_models.models import MODELS\n"
+    "@config\nclass Mine(VAE):\n    pass\n"
+    "MODELS['mine'] = Mine\n"
+)
+
+
+def test_classes_of_ones_own_are_there_with_the_file_that_has_them(cli, place):
+    """Whichever command it is, and wherever the option stands; without it the message says how."""
+    before = dict(MODELS)
+    try:
+        Path("own.py").write_text(OWN + TINY.removeprefix(HEADER).replace("VAE(2", "Mine(2"), encoding="utf-8")
+        assert cli("train", "own.py", "--run-dir", "own")[0] == 0
+        MODELS.pop("mine")
+        code, out, err = cli("evaluate", "own")
+        assert (code, out) == (2, "")
+        assert "'mine', which no table names" in err
+        assert "--with FILE.py" in err
+        for words in (("--with", "own.py", "evaluate", "own"), ("evaluate", "own", "--with=own.py")):
+            MODELS.pop("mine", None)
+            code, out, err = cli(*words)
+            assert code == 0, err
+            assert "test NLL" in out
+        assert cli("evaluate", "own", "--with", "nowhere.py")[2].startswith("error: --with nowhere.py: no such file")
+        assert cli("evaluate", "own", "--with")[2] == "error: --with: a value is missing; write --with FILE.\n"
+    finally:
+        MODELS.clear()
+        MODELS.update(before)
+
+
+def test_options_are_written_out(cli, run):
+    """A part of one, which elsewhere is another's whole, is none: nothing is measured by it, or overwritten."""
+    for words in (("evaluate", run, "--num", "3"), ("sample", run, "--over")):
+        code, out, err = cli(*words)
+        assert (code, out) == (2, "")
+        assert "unrecognized arguments: --" in err
+
+
 def test_missing_configuration_file_names_those_that_are_there(cli):
     Path("configs").mkdir()
     Path("configs/some.py").write_text(TINY)

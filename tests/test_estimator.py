@@ -34,7 +34,7 @@ from genjax_models.models import (
     SupervisedGenerator,
 )
 from genjax_models.models.networks import MLP
-from genjax_models.models.units import Bernoulli, Gaussian, Poisson
+from genjax_models.models.units import Bernoulli, Categorical, Gaussian, Poisson
 from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 from genjax_models.train import make_train
@@ -247,6 +247,7 @@ def test_a_training_that_breaks_off_is_told():
         (GenerativeModel(VAE(latent=0)), bits(), "model.latent: got 0"),
         (GenerativeModel(VAE(), objective=MaximumLikelihood()), bits(), "maximum_likelihood needs"),
         (GenerativeModel(NADE()), data(), "values are outside \\[0, 1\\]"),
+        (GenerativeModel(NADE(units=Categorical(3))), bits() / 3, "none of the 3 grey levels k / 2, such as 0.33"),
         (GenerativeModel(VAE(likelihood=Poisson())), data(), "but VAE is of counts 0, 1, 2"),
         (GenerativeModel(NICE()), data()[:, :1], "n_features = 1, but NICE needs at least 2"),
         (GenerativeModel(SupervisedGenerator()), data(), "SupervisedGenerator is of examples given contexts"),

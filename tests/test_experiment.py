@@ -501,6 +501,16 @@ def test_stop_names_the_step_the_last_bound_and_what_survives(tmp_path, poisoned
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_first_step_that_is_not_finite_is_no_matter_of_the_rate(tmp_path):
+    x = np.full((60, 6), 1e30, np.float32) * np.random.RandomState(1).normal(size=(60, 6))
+    np.savez(tmp_path / "real.npz", train=x[:48], valid=x[48:54], test=x[54:])
+    with pytest.raises(
+        NonFinite, match=r"step 0: .*As no update was made yet, look at the range of the data, by"
+    ) as raised:
+        train_run(overlay(REAL, {}), tmp_path / "run", str(tmp_path), log=Log())
+    assert "learning rate" not in str(raised.value)
+
+
 def test_stop_names_the_surviving_checkpoint(tmp_path, data_dir):
     """A learning rate beyond all measure spoils the parameters after the first evaluation."""
     settings = overlay(CONFIG, {"optimizer.learning_rate": 1e30, "training.evaluate_every": 1})

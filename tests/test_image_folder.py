@@ -200,7 +200,7 @@ def test_folders_that_are_refused(folder, tmp_path):
     ("options", "message"),
     [
         ({"size": (0, 4)}, r"size.0: got 0"),
-        ({"size": (4,)}, r"size: got \(4,\), expected a tuple of an integer, an integer"),
+        ({"size": (4,)}, r"size: got \(4,\), expected a tuple \(an integer, an integer\)"),
         ({"color": "gray"}, "color: got 'gray', expected one of 'grey', 'rgb'"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "got a sum of 1, expected less than 1"),
         ({"binarization": "fixed", "dequantization": "fixed"}, "which leaves no levels; use one"),

@@ -15,6 +15,7 @@ from genjax_models.data import Arrays, Digits
 from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import MLP
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import ELBO, IWAE, from_loss
 from genjax_models.optimizers import SGD, Adam, Linear
 from genjax_models.overlay import overlay
@@ -69,7 +70,8 @@ def key_free(params):
     return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
 
 
-WITNESS = dataclasses.replace(CONFIG, objective=Witness(), optimizer=SGD(0.1))
+OF_REALS = dataclasses.replace(CONFIG, model=VAE(2, MLP((8,), "tanh"), MLP((8,), "tanh"), likelihood=Gaussian()))
+WITNESS = dataclasses.replace(OF_REALS, objective=Witness(), optimizer=SGD(0.1))
 NUMBERED = np.arange(1, NUM + 1, dtype=np.float32)[:, None] * np.ones((1, WIDTH), np.float32)
 
 
@@ -197,6 +199,15 @@ def test_a_batch_larger_than_the_data_is_refused(entry):
 def test_data_that_is_no_table_is_refused(data):
     with pytest.raises(DataError, match=r"expected an array \[N, D\]"):
         make_train(CONFIG)(CONFIG, KEY, data)
+
+
+@pytest.mark.parametrize("entry", ["__call__", "init"])
+def test_values_that_the_model_is_not_defined_on_are_refused(entry, traces):
+    """Bytes, say, of a Bernoulli likelihood; within a user's own trace there are no values to look at."""
+    train = make_train(CONFIG)
+    with pytest.raises(DataError, match=r"data holds values from 0 to 255, but VAE is of values in \[0, 1\]: scale"):
+        getattr(train, entry)(CONFIG, KEY, 255 * BITS)
+    assert traces == []
 
 
 @pytest.mark.parametrize("objective", [ELBO(), IWAE()])

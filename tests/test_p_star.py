@@ -161,7 +161,7 @@ def test_inpaint(cli):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["vae"], "p*"),
+        (["vae"], "VAE cannot complete examples: inpaint takes a network's conditionals, or p*"),
         (["rows"], "image_shape"),
         (["grey"], "neither 0 nor 1"),
         (["run", "--hide", "middle"], "--hide: got 'middle'"),

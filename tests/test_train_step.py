@@ -17,6 +17,7 @@ from genjax_models.errors import ConfigError, DataError, ModelError
 from genjax_models.models import fvsbn, moment_matching_generator, sigmoid_belief_network, vae
 from genjax_models.models.networks import MLP
 from genjax_models.objectives import (
+    ELBO,
     elbo,
     from_loss,
     iwae,
@@ -28,7 +29,7 @@ from genjax_models.objectives import (
     weighted_sum,
 )
 from genjax_models.objectives.parts import PartKey
-from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, AdamW, Cyclical, Linear, Stages, clip_by_group_norm
+from genjax_models.optimizers import OPTIMIZERS, SCHEDULES, Adam, AdamW, Cyclical, Linear, Stages, clip_by_group_norm
 from genjax_models.train import make_train_step
 
 KEY = jax.random.key(7)
@@ -242,6 +243,23 @@ def test_initial_values_have_no_weight_in_a_slow_average():
         state, _ = step(init(KEY, params, x), x)
         assert worst(state.average, state.params) < 2e-3  # two units in the last place of the initial values
         assert worst(state.params, params) > 100
+
+
+@pytest.mark.parametrize(
+    ("first", "optimizer", "message"),
+    [
+        (ELBO(), optax.sgd(1.0), r"got ELBO\(.*as objective, expected an Objective or a loss .*such as elbo\(model\)"),
+        (3, optax.sgd(1.0), "got 3 as objective"),
+        (
+            lambda params, key, batch: 0.0,
+            Adam(),
+            r"got Adam\(.*as optimizer, expected one of optax; write Adam\(\).bui",
+        ),
+    ],
+)
+def test_what_is_no_objective_or_optimizer_is_refused(first, optimizer, message):
+    with pytest.raises(ConfigError, match=message):
+        make_train_step(first, optimizer)
 
 
 def counting(loss):

@@ -140,14 +140,20 @@ def require_levels(data: Dataset, source: str) -> int:
             f"{source}: got levels {data.levels!r}; dequantization needs the number of grey levels, from 2 up."
         )
     for name, x in splits(data).items():
-        k = x * np.float32(data.levels - 1)
-        # float32 holds k / (L - 1) to 6e-8 of it, so k to less than 0.01 for up to 10^5 levels.
-        if (wrong := np.abs(k - np.round(k)) > 0.01).any():
-            raise DataError(
-                f"{source}, {name} split: {int(wrong.sum())} of {x.size} values are none of the {data.levels} grey "
-                f"levels k / {data.levels - 1}, such as {x[wrong][0]:g}; give the number of levels that the data has."
-            )
+        if isinstance(x, np.ndarray):  # rows on disk are bytes k
+            check_levels(f"{source}, {name} split", x, data.levels, "give the number of levels that the data has")
     return data.levels
+
+
+def check_levels(name: str, x: np.ndarray, levels: int, fix: str) -> None:
+    """Raise DataError unless all values are grey levels k / (L - 1)."""
+    k = x * np.float32(levels - 1)
+    # float32 holds k / (L - 1) to 6e-8 of it, so k to less than 0.01 for up to 10^5 levels.
+    if (wrong := np.abs(k - np.round(k)) > 0.01).any():
+        raise DataError(
+            f"{name}: {int(wrong.sum())} of {x.size} values are none of the {levels} grey levels k / {levels - 1}, "
+            f"such as {x[wrong][0]:g}; {fix}."
+        )
 
 
 def _check_context(context: np.ndarray | None, number: int, of_train: np.ndarray | None, name: str) -> None:

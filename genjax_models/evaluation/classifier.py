@@ -24,9 +24,10 @@ class TrainedClassifier(NamedTuple):
     params: Params
     network: Network
     accuracy: float | None  # share of held-out examples that it tells right, from 0 to 1; None where there were none
+    classes: np.ndarray  # the labels that it was trained on, rising, [classes]
 
     def logits(self, x: Any, *, block: int = 500) -> np.ndarray:
-        """log p(class | x) up to a constant of each example, [N, classes], of x [N, D]."""
+        """log p(class | x) up to a constant of each example, [N, classes], in the order of `classes`, of x [N, D]."""
         return np.asarray(_apply(self.model.logits, block, self.params, _rows("x", x)), np.float64)
 
     def features(self, x: Any, *, block: int = 500) -> np.ndarray:
@@ -52,7 +53,7 @@ def _labels(name: str, labels: Any, number: int) -> np.ndarray:
             f"{name}: got shape {found.shape} and dtype {found.dtype}, expected integers from 0 up of shape "
             f"({number},), one for each example."
         )
-    return found.astype(np.int32)
+    return found
 
 
 def default_network(image_shape: tuple[int, ...] | None) -> Network:
@@ -138,19 +139,20 @@ def train_classifier(
     weight_decay = as_number("train_classifier: weight_decay", weight_decay, ge=0)
     x = _rows("x", x)
     given = _labels("labels", labels, x.shape[0])
-    classes = int(given.max()) + 1
-    if len(np.unique(given)) < 2:
+    # Any numbers may stand for the classes: years, or keys of a catalogue.
+    classes, given = np.unique(given, return_inverse=True)
+    if len(classes) < 2:
         raise DataError("labels: got one class alone, expected at least two to tell apart.")
     mean, std = float(x.mean()), float(x.std())
     if not np.isfinite(std) or std == 0:
         raise DataError(f"x: has the standard deviation {std}; expected finite values that are not all the same.")
     network = MLP((256, 256)) if network is None else network
-    model = classifier(x.shape[1], classes, network, width, shift=mean, scale=std)
+    model = classifier(x.shape[1], len(classes), network, width, shift=mean, scale=std)
     size = min(batch_size, x.shape[0])
-    params = _train(model, num_steps, size, learning_rate, weight_decay, key, x, jnp.asarray(given))
-    trained = TrainedClassifier(model, params, network, None)
+    params = _train(model, num_steps, size, learning_rate, weight_decay, key, x, jnp.asarray(given, jnp.int32))
+    trained = TrainedClassifier(model, params, network, None, classes)
     if held_out is None:
         return trained
     x_held, labels_held = held_out
     expected = _labels("held_out labels", labels_held, len(x_held))
-    return trained._replace(accuracy=float(np.mean(trained.logits(x_held).argmax(axis=1) == expected)))
+    return trained._replace(accuracy=float(np.mean(classes[trained.logits(x_held).argmax(axis=1)] == expected)))

@@ -83,6 +83,7 @@ class RecurrentLikelihood(RecurrentConfig):
 
     capability: ClassVar[str] = "LikelihoodModel"
     citation: ClassVar[str] = "Graves 2013; Chung, Kastner, Dinh, Goel, Courville and Bengio 2015"
+    takes_context: ClassVar[bool] = True  # masks
 
     def build(self, visible: int) -> LikelihoodModel:
         """The model of sequences with `visible` values; ConfigError where they are no whole number of steps."""

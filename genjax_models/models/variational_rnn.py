@@ -183,6 +183,7 @@ class VariationalRNN(RecurrentConfig):
 
     capability: ClassVar[str] = "LatentVariableModel"
     citation: ClassVar[str] = "Chung, Kastner, Dinh, Goel, Courville and Bengio 2015"
+    takes_context: ClassVar[bool] = True  # masks
 
     latent: int = field(default=16, ge=1, help="latent units Z of a time step")
 

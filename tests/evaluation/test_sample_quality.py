@@ -202,6 +202,16 @@ def test_one_key_gives_one_classifier(trained, data):
     assert not jax.tree.all(jax.tree.map(np.array_equal, other.params, trained.params))
 
 
+def test_any_numbers_may_stand_for_the_classes(trained, data):
+    """Keys of a catalogue as well as 0, 1, 2: the same classifier, which knows them by their own names."""
+    x, labels = data
+    keys = np.array([1_000_000_007, 5, 2_000_000_011])
+    again = train_classifier(jax.random.key(0), x, keys[labels], (x, keys[labels]), **SETTINGS)
+    assert list(again.classes) == sorted(keys)
+    assert again.accuracy == np.mean(again.classes[again.logits(x).argmax(axis=1)] == keys[labels]) > 0.9
+    assert list(trained.classes) == [0, 1, 2]
+
+
 def test_what_no_classifier_can_be_trained_on(data):
     x, labels = data
     key = jax.random.key(0)
