@@ -368,9 +368,9 @@ print(*sorted(path.name for path in folder.iterdir() if path.suffix), sep=", ")
 print(*(f"{name}: {result[name]}" for name in ("test_nll", "test_nll_samples", "test_nll_doubtful_examples")), sep="\n")
 
 # %% [markdown]
-# The folder is opened as any other, by whatever knows the class: here by `load_run`, since a command such as
-# `genjax-models evaluate` is another process. Twelve causes have 4,096 states, so the importance weighted estimate of
-# $\log p(x)$ can be held beside the truth.
+# The folder is opened as any other, by whatever knows the class: here by `load_run`. A command is another process, and
+# knows it by the file that it stands in: `genjax-models evaluate RUN_DIR --with noisy_or.py`. Twelve causes have 4,096
+# states, so the importance weighted estimate of $\log p(x)$ can be held beside the truth.
 
 # %%
 net, params = load_run(folder)
