@@ -238,6 +238,16 @@ def test_exact_beside_estimated(tmp_path):
     assert row["difference"] == pytest.approx((B - C + 1).mean(), rel=1e-9)
 
 
+def test_a_model_without_the_others_contexts_is_told(tmp_path):
+    spec = dataclasses.replace(SPEC, context=8)
+    given = dataclasses.replace(VAES, model=VAE(2, conditional=True))
+    a, b = (made(tmp_path / name, one, spec, nll=v) for name, one, v in (("a", VAES, A), ("b", given, B)))
+    (note,) = compared(a, b)["notes"]
+    assert note.startswith("The data have contexts, masks or codes, which the models of a do not take")
+    c = made(tmp_path / "c", seeded(given, 1), spec, nll=C)
+    assert compared(b, c)["notes"] == []
+
+
 def test_another_metric(tmp_path):
     """A bound, of which higher is better; a metric that some runs lack leaves their difference empty."""
     a, b = made(tmp_path / "a", VAES, nll=A, bound=-C), made(tmp_path / "b", NETS, nll=B, bound=-D)
