@@ -11,7 +11,7 @@ import numpy as np
 
 from genjax_models.config import DataConfig, validate
 from genjax_models.data import Dataset, Rows, evaluation_subset
-from genjax_models.data.dataset import BINARIZATION_SEEDS, draw, threshold
+from genjax_models.data.dataset import BINARIZATION_SEEDS, channels_first, draw, threshold
 from genjax_models.errors import DataError, MissingData, UserError
 
 BLOCK = 8192  # rows looked at at once
@@ -198,9 +198,10 @@ def inspect_data(
         parts = source.stored(data_dir)  # type: ignore[attr-defined]
     image_shape = None if raw is None else raw.image_shape
     if out is not None and raw is not None:
-        if image_shape is None or (len(image_shape) == 3 and image_shape[2] not in (1, 3)):
-            what = "rows that are no images" if image_shape is None else f"images of {image_shape[2]} channels"
-            raise UserError(f"{out}: the data are {what}, of which there is no picture; leave --out out.")
+        if image_shape is None:
+            raise UserError(
+                f"{out}: the data are rows that are no images, of which there is no picture; leave --out out."
+            )
         _save_picture(out, raw)
     tallies = {name: _Tally(x) for name, x in parts.items()}
     first = next(iter(tallies.values()))
@@ -245,7 +246,8 @@ def inspection_text(found: Mapping[str, Any]) -> str:
         kind += ", by a new draw of noise at every step" if found["dynamic"] else ""
         lines.append(f"a model is trained on: {kind}")
     if found["image_shape"] is not None:
-        lines.append(f"images of shape {tuple(found['image_shape'])}")
+        shape = tuple(found["image_shape"])
+        lines.append(channels_first(shape) or f"images of shape {shape}")
     if found["levels"] is not None:
         lines.append(f"grey levels: {found['levels']}")
     if found["contexts"] is not None:

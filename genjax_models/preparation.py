@@ -8,6 +8,7 @@ import numpy as np
 
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset, Rows, evaluation_subset, examples, not_a_count
+from genjax_models.data.dataset import channels_first
 from genjax_models.errors import ConfigError, DataError, nearest
 from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
 from genjax_models.run_folder import DataSpec
@@ -106,8 +107,10 @@ def prepare(
 
 
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
-    """Say it where figures are no log-probabilities, or have no limit."""
+    """Say it where images may be misread, and figures are no log-probabilities or have no limit."""
     model = config.model
+    if (doubt := channels_first(data.image_shape)) is not None:
+        log(f"{doubt}.")
     if model.capability == "ImplicitModel":
         return
     if data.support == "unit" and data.dequantization is None and model.density:

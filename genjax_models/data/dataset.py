@@ -107,6 +107,16 @@ def examples(data: Dataset, split: Literal["train", "validation", "test"]) -> An
     return x if context is None else Batch(x, context)
 
 
+def channels_first(image_shape: tuple[int, ...] | None) -> str | None:
+    """What to say of an image shape that may have its channels before height and width; None of others."""
+    if len(image_shape or ()) != 3:
+        return None
+    first, _, last = image_shape  # type: ignore[misc]  # it has three
+    if first not in (1, 3, 4) or last in (1, 3, 4):
+        return None
+    return f"images of shape {image_shape}: if {first} is the number of channels, save them as [N, H, W, C]"
+
+
 def require_finite(x: np.ndarray, name: str) -> None:
     """Raise DataError if `x`, of any shape, holds NaN or infinity; the message has their count and the first index."""
     # min and max pass NaN on, and need no mask as large as the data.
