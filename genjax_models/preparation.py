@@ -11,6 +11,7 @@ from genjax_models.data import Dataset, Rows, evaluation_subset, examples, not_a
 from genjax_models.data.dataset import channels_first
 from genjax_models.errors import ConfigError, DataError, nearest
 from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
+from genjax_models.overlay import flatten
 from genjax_models.run_folder import DataSpec
 from genjax_models.streaming import require_reader
 from genjax_models.train import Train, check_training_data, make_train, program_config
@@ -98,6 +99,7 @@ def prepare(
     """
     train = make_train(config)
     data, spec = load_data(config, data_dir, read)
+    _check_image_shapes(config, spec)
     check_training_data(config, examples(data, "train"))
     require_reader(data)
     _check_best_by(config, train, spec)
@@ -120,6 +122,19 @@ def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
         )
     if kind_of_nll(config, data) == "cross-entropy":
         log("the data are intensities: a Bernoulli likelihood's figures are cross-entropies, not log-probabilities.")
+
+
+def _check_image_shapes(config: Config, spec: DataSpec) -> None:
+    """Raise ConfigError where the model or one of its networks is of images of another shape than the data's."""
+    if spec.image_shape is None:
+        return
+    for path, shape in flatten(config.model, "model").items():
+        given = path.rpartition(".")[2] == "image_shape" and shape is not None
+        if given and (*shape, 1)[:3] != (*spec.image_shape, 1)[:3]:
+            raise ConfigError(
+                f"{path}: got {shape}, but {type(config.data).__name__} has images of shape {spec.image_shape}; give "
+                "that shape."
+            )
 
 
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:
