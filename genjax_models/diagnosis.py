@@ -410,6 +410,7 @@ def diagnose_run(
         key_aggregate, key_refinement, key_spectra, key_pictures, key_planted = keys
         found: dict[str, Any] = {
             "run": str(folder),
+            "run_sha256": run.sha256,
             "step": opened.step,
             "examples": number_given,
             "units": "nats per example",

@@ -214,7 +214,8 @@ def _diagnosed(run: Run, step: int | None) -> tuple[dict, Path] | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or one of something else
             found = dict(parse_json((folder / FIGURES).read_text(encoding="utf-8")))
             own = folder.parent == run.folder or Path(found["run"]).resolve() == run.folder.resolve()
-            if own and found["step"] == step:
+            # Another run may have stood in the folder then.
+            if own and found["run_sha256"] == run.sha256 and found["step"] == step:
                 summary(found)
                 return found, folder
     return None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -61,6 +62,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def sha256(self) -> str:
+        """Of what stands in the folder about configuration and data, which no other run has by chance."""
+        return hashlib.sha256((self.folder / CONFIG).read_bytes()).hexdigest()
 
 
 def building_path(path: Path) -> Path:
