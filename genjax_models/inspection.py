@@ -11,7 +11,7 @@ import numpy as np
 
 from genjax_models.config import DataConfig, validate
 from genjax_models.data import Dataset, Rows, evaluation_subset
-from genjax_models.data.dataset import BINARIZATION_SEEDS, channels_first, draw, threshold
+from genjax_models.data.dataset import BINARIZATION_SEEDS, as_intensities, channels_first, draw, threshold
 from genjax_models.errors import DataError, MissingData, UserError
 
 BLOCK = 8192  # rows looked at at once
@@ -136,8 +136,7 @@ def _save_picture(out: Path, data: Dataset) -> None:
         x = evaluation_subset(data.train, IMAGES)
     x = x.astype(np.float32)
     if data.support == "real":
-        low, high = x.min(), x.max()
-        pictures = (x - low) / (high - low if high > low else 1)
+        pictures = as_intensities(x, data.limits)
     else:
         pictures = np.concatenate([x, threshold(x), draw(x, BINARIZATION_SEEDS["train"])])
     try:

@@ -78,7 +78,7 @@ def load_data(
         test=cut(data.test, counts[1]),
         test_context=cut(data.test_context, counts[1]),
     )
-    return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width)
+    return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width, data.limits)
 
 
 def _content(x: np.ndarray | Rows) -> Any:

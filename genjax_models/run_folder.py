@@ -36,6 +36,8 @@ class DataSpec:
     sizes: tuple[int, ...]  # train, validation, test
     checksum: int  # crc32 over the three splits
     context: int | None = None  # the width of the contexts, where the data have any
+    # By which pictures are scaled: of real numbers the training split's least and greatest. Older runs did not note it.
+    limits: tuple[float, float] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def abstract(self) -> Any:
@@ -110,7 +112,9 @@ def open_run(folder: Path) -> Run:
             raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
         spec = noted["data"]
         shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
-        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"], spec.get("context"))
+        limits = None if spec.get("limits") is None else tuple(spec["limits"])
+        rest = spec["checksum"], spec.get("context"), limits
+        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), *rest)
         if wrong := [name for name, kind in DATA_TYPES.items() if not matches(getattr(data, name), kind)]:
             raise RunError(
                 f"{path}: data.{wrong[0]}: got {getattr(data, wrong[0])!r}; train anew, or put the file back."
