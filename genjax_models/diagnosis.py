@@ -15,7 +15,7 @@ from genjax_models.core import Batch, LatentVariableModel, Params, as_batch
 from genjax_models.data import Dataset, PlantedDigits, evaluation_subset, examples
 from genjax_models.data.dataset import as_intensities
 from genjax_models.diagnostic_plots import Latent
-from genjax_models.errors import DataError, ModelError, RunError, UserError, require_count
+from genjax_models.errors import DataError, ModelError, RunError, UserError, require_count, require_picture
 from genjax_models.evaluation import (
     SpectralRatio,
     Spectrum,
@@ -532,8 +532,7 @@ def compare_spectra(
     require_count("num", num)
     if not folders:
         raise UserError("spectra: got no run folders, expected one or more.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    require_picture(out, overwrite)
     runs = [open_run(Path(folder)) for folder in dict.fromkeys(folders)]
     shapes = {str(run.folder): _require_images(run) for run in runs}
     if len(set(shapes.values())) > 1:

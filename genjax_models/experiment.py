@@ -28,7 +28,7 @@ from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
 from genjax_models.data.dataset import as_intensities
-from genjax_models.errors import ConfigError, RunError, UserError, naming
+from genjax_models.errors import ConfigError, RunError, UserError, naming, require_picture
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
@@ -553,11 +553,10 @@ def load_run(folder: Path | str, log: Log = print) -> tuple[Any, Params]:
 
 
 def _check_picture(out: Path, seed: int, overwrite: bool) -> None:
-    """Raise UserError, before anything is drawn, for a seed out of range or a file that stands there."""
+    """Raise UserError, before anything is drawn, for a seed out of range, no PNG, or a file that stands there."""
     if not 0 <= seed < 2**31:
         raise UserError(f"seed: got {seed}, expected at least 0 and less than {2**31}.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    require_picture(out, overwrite)
 
 
 def _save_picture(out: Path, images: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None):

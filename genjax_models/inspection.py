@@ -12,7 +12,7 @@ import numpy as np
 from genjax_models.config import DataConfig, validate
 from genjax_models.data import Dataset, Rows, evaluation_subset
 from genjax_models.data.dataset import BINARIZATION_SEEDS, as_intensities, channels_first, draw, threshold
-from genjax_models.errors import DataError, MissingData, UserError
+from genjax_models.errors import DataError, MissingData, UserError, require_picture
 
 BLOCK = 8192  # rows looked at at once
 MOST_LEVELS = 4096  # distinct values counted; more are no levels
@@ -176,8 +176,7 @@ def inspect_data(
     validate(source)
     if out is not None:
         out = Path(out)
-        if out.exists() and not overwrite:
-            raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+        require_picture(out, overwrite)
         if not out.parent.is_dir():
             raise UserError(f"{out}: no such folder, {out.parent}; make it, or give another --out.")
     refused, loaded, raw = None, None, None
