@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax_models.errors import ConfigError, RunError, UserError, nearest
+from genjax_models.errors import ConfigError, RunError, UserError, nearest, require_picture
 from genjax_models.evaluation import paired_difference
 from genjax_models.labels import label
 from genjax_models.measuring import SAMPLER_METRIC, Log, mean_and_error, number
@@ -310,8 +310,8 @@ def compare_runs(
         >>> found = compare_runs([Path("runs/vae_digits"), Path("runs/iwae_digits")])
         >>> found["rows"][1]["difference"], found["rows"][1]["difference_standard_error"]
     """
-    if out is not None and (out := Path(out)).exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    if out is not None:
+        require_picture(out := Path(out), overwrite)
     unique = {folder.resolve(): folder for folder in map(Path, folders)}
     if baseline is not None and Path(baseline).resolve() not in unique:
         unique = {Path(baseline).resolve(): Path(baseline)} | unique

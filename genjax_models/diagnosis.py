@@ -1,5 +1,6 @@
 """A run's troubles made visible: unused latents, codes off the prior, gaps of inference, blur. Figures and pictures."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from genjax_models import diagnostic_plots as plots
 from genjax_models.core import Batch, LatentVariableModel, Params, as_batch
 from genjax_models.data import Dataset, PlantedDigits, evaluation_subset, examples
+from genjax_models.data.dataset import as_intensities
 from genjax_models.diagnostic_plots import Latent
-from genjax_models.errors import DataError, ModelError, RunError, UserError, require_count
+from genjax_models.errors import DataError, ModelError, RunError, UserError, require_count, require_picture
 from genjax_models.evaluation import (
     SpectralRatio,
     Spectrum,
@@ -267,11 +269,7 @@ def _spectra(opened: Opened, key: jax.Array, out: Path) -> dict:
 
 def _scaled(opened: Opened) -> Callable[[Any], np.ndarray]:
     """What brings the data's values to [0, 1], where they are not."""
-    x = np.asarray(opened.batch.x)
-    if x.min() >= 0 and x.max() <= 1:
-        return np.asarray
-    low, high = float(x.min()), float(x.max())
-    return lambda images: (np.asarray(images) - low) / max(high - low, 1e-12)
+    return functools.partial(as_intensities, limits=opened.data.limits)
 
 
 def _row(tree: Any, i: int) -> Any:
@@ -410,6 +408,7 @@ def diagnose_run(
         key_aggregate, key_refinement, key_spectra, key_pictures, key_planted = keys
         found: dict[str, Any] = {
             "run": str(folder),
+            "run_sha256": run.sha256,
             "step": opened.step,
             "examples": number_given,
             "units": "nats per example",
@@ -533,8 +532,7 @@ def compare_spectra(
     require_count("num", num)
     if not folders:
         raise UserError("spectra: got no run folders, expected one or more.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    require_picture(out, overwrite)
     runs = [open_run(Path(folder)) for folder in dict.fromkeys(folders)]
     shapes = {str(run.folder): _require_images(run) for run in runs}
     if len(set(shapes.values())) > 1:

@@ -55,6 +55,14 @@ def require_bool(name: str, value: Any) -> None:
         raise ConfigError(f"{name}: got {value!r}, expected True or False.")
 
 
+def require_picture(out: Path, overwrite: bool) -> None:
+    """Raise UserError unless a picture may be written to a path: PNG, the one format there is, over no other file."""
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{out}: pictures are written as PNG; give an --out that ends in .png.")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+
+
 @contextlib.contextmanager
 def naming(path: Path, advice: Callable[[], str] = str) -> Iterator[None]:
     """Within, an error of the system names the file, this one where it knows none, and is followed by what `advice`

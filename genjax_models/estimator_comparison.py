@@ -15,7 +15,7 @@ from genjax_models import checkpoints, plots
 from genjax_models.config import ObjectiveConfig
 from genjax_models.core import Batch, Key, LatentVariableModel, Objective, Params, Phase, TrainState
 from genjax_models.data import binarize, evaluation_subset, require_in_memory
-from genjax_models.errors import ConfigError, ModelError, RunError, UserError, nearest, require_count
+from genjax_models.errors import ConfigError, ModelError, RunError, UserError, nearest, require_count, require_picture
 from genjax_models.evaluation import gradient_statistics
 from genjax_models.measuring import Log
 from genjax_models.objectives import OBJECTIVES, Sum
@@ -208,8 +208,7 @@ def compare_estimators(
     require_count("num_draws", num_draws)
     if num_draws < 2:
         raise ConfigError(f"num_draws: got {num_draws}, expected at least 2, for a variance.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    require_picture(out, overwrite)
     model = run.config.model.build(run.data.visible)
     if not isinstance(model, LatentVariableModel):
         raise ModelError(f"{model.name} has no latents, so its gradients have no noise to compare.")

@@ -27,7 +27,8 @@ from genjax_models.callbacks import Callback, Callbacks, check_callbacks, means,
 from genjax_models.config import Config, Distribution, validate
 from genjax_models.core import Params, TrainState
 from genjax_models.data import Dataset, evaluation_subset, examples
-from genjax_models.errors import ConfigError, RunError, UserError, naming
+from genjax_models.data.dataset import as_intensities
+from genjax_models.errors import ConfigError, RunError, UserError, naming, require_picture
 from genjax_models.evaluation import complete
 from genjax_models.evaluation.bidirectional import require_binary_where_seen
 from genjax_models.measuring import (
@@ -427,14 +428,19 @@ def write_result(
     if devices is None:
         devices = len(state.step.sharding.device_set) if isinstance(state.step, jax.Array) else 1
     samples = sample_images(run, params, 100, contexts=data.test_context)
+
+    def save(name: str, x: np.ndarray, columns: int | None = None) -> None:
+        plots.save_images(run.folder / name, as_intensities(x, data.limits), shape, columns)
+
     if run.config.model.capability == "ImplicitModel":
-        plots.save_images(run.folder / "neighbours.png", with_neighbours(samples[:50], data), shape, columns=10)
-    plots.save_images(run.folder / "samples.png", samples, shape)
+        save("neighbours.png", with_neighbours(samples[:50], data), 10)
+    save("samples.png", samples)
     if (shown := views(run, params, data, 20)) is not None:
-        plots.save_images(run.folder / "views.png", shown.reshape(-1, run.data.visible), shape, columns=12)
+        save("views.png", shown.reshape(-1, run.data.visible), 12)
     if (drawn := canvases(run, params, 16)) is not None and shape is not None:
-        canvas_plots.save_strips(run.folder / "canvases.png", drawn[0], shape, drawn[1])
-        canvas_plots.save_animation(run.folder / "canvases.gif", drawn[0], shape, drawn[1])
+        canvas, windows = as_intensities(drawn[0], data.limits), drawn[1]
+        canvas_plots.save_strips(run.folder / "canvases.png", canvas, shape, windows)
+        canvas_plots.save_animation(run.folder / "canvases.gif", canvas, shape, windows)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)
     result = {
         **tested.figures,
@@ -550,11 +556,10 @@ def load_run(folder: Path | str, log: Log = print) -> tuple[Any, Params]:
 
 
 def _check_picture(out: Path, seed: int, overwrite: bool) -> None:
-    """Raise UserError, before anything is drawn, for a seed out of range or a file that stands there."""
+    """Raise UserError, before anything is drawn, for a seed out of range, no PNG, or a file that stands there."""
     if not 0 <= seed < 2**31:
         raise UserError(f"seed: got {seed}, expected at least 0 and less than {2**31}.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+    require_picture(out, overwrite)
 
 
 def _save_picture(out: Path, images: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None):
@@ -587,7 +592,8 @@ def sample_run(
     _check_picture(out, seed, overwrite)
     _, params, chosen = chosen_parameters(run, log)
     contexts = None if run.data.context is None else load_run_data(run, data_dir).test_context
-    _save_picture(out, sample_images(run, params, num, seed, contexts), run.data.image_shape)
+    samples = as_intensities(sample_images(run, params, num, seed, contexts), run.data.limits)
+    _save_picture(out, samples, run.data.image_shape)
     log(f"{num} samples of step {chosen.step} in {out}")
     return out
 
@@ -667,6 +673,7 @@ def inpaint_run(
         completed = np.asarray(complete(run.config.model.build(run.data.visible), params, key, *again))
     else:
         completed = np.asarray(draw_completions(program_config(run.config), params, key, *again, run.data.visible))
+    x, completed = (as_intensities(v, run.data.limits) for v in (x, completed))
     seen = np.where(hidden, 0.5, x)
     rows = np.concatenate([x[:, None], seen[:, None], completed.reshape(len(x), completions, -1)], axis=1)
     _save_picture(out, rows.reshape(-1, rows.shape[-1]), shape, columns=rows.shape[1])

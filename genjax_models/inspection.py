@@ -11,8 +11,15 @@ import numpy as np
 
 from genjax_models.config import DataConfig, validate
 from genjax_models.data import Dataset, Rows, evaluation_subset
-from genjax_models.data.dataset import BINARIZATION_SEEDS, draw, require_levels, threshold
-from genjax_models.errors import DataError, MissingData, UserError
+from genjax_models.data.dataset import (
+    BINARIZATION_SEEDS,
+    as_intensities,
+    channels_first,
+    draw,
+    require_levels,
+    threshold,
+)
+from genjax_models.errors import DataError, MissingData, UserError, require_picture
 
 BLOCK = 8192  # rows looked at at once
 MOST_LEVELS = 4096  # distinct values counted; more are no levels
@@ -136,8 +143,7 @@ def _save_picture(out: Path, data: Dataset) -> None:
         x = evaluation_subset(data.train, IMAGES)
     x = x.astype(np.float32)
     if data.support == "real":
-        low, high = x.min(), x.max()
-        pictures = (x - low) / (high - low if high > low else 1)
+        pictures = as_intensities(x, data.limits)
     else:
         pictures = np.concatenate([x, threshold(x), draw(x, BINARIZATION_SEEDS["train"])])
     try:
@@ -177,8 +183,7 @@ def inspect_data(
     validate(source)
     if out is not None:
         out = Path(out)
-        if out.exists() and not overwrite:
-            raise UserError(f"{out} exists; give another --out, or --overwrite to replace it.")
+        require_picture(out, overwrite)
         if not out.parent.is_dir():
             raise UserError(f"{out}: no such folder, {out.parent}; make it, or give another --out.")
     refused, loaded, raw = None, None, None
@@ -200,9 +205,10 @@ def inspect_data(
     if raw is not None and raw.levels is not None and raw.dequantization is None:
         require_levels(raw, type(source).__name__)
     if out is not None and raw is not None:
-        if image_shape is None or (len(image_shape) == 3 and image_shape[2] not in (1, 3)):
-            what = "rows that are no images" if image_shape is None else f"images of {image_shape[2]} channels"
-            raise UserError(f"{out}: the data are {what}, of which there is no picture; leave --out out.")
+        if image_shape is None:
+            raise UserError(
+                f"{out}: the data are rows that are no images, of which there is no picture; leave --out out."
+            )
         _save_picture(out, raw)
     tallies = {name: _Tally(x) for name, x in parts.items()}
     first = next(iter(tallies.values()))
@@ -247,7 +253,8 @@ def inspection_text(found: Mapping[str, Any]) -> str:
         kind += ", by a new draw of noise at every step" if found["dynamic"] else ""
         lines.append(f"a model is trained on: {kind}")
     if found["image_shape"] is not None:
-        lines.append(f"images of shape {tuple(found['image_shape'])}")
+        shape = tuple(found["image_shape"])
+        lines.append(channels_first(shape) or f"images of shape {shape}")
     if found["levels"] is not None:
         lines.append(f"grey levels: {found['levels']}")
     if found["contexts"] is not None:

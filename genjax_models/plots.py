@@ -34,22 +34,35 @@ def new_figure(width: float, height: float, columns: int = 1, rows: int = 1, sha
     return figure, figure.subplots(rows, columns, sharex=share, sharey=share)
 
 
+def channel_panels(x: np.ndarray, image_shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...], int]:
+    """What is drawn of images [N, D], its shape, and how many panels of an image follow each other.
+
+    Images of a number of channels that makes no colours, which is any but 1 and 3, are a grey panel for each channel.
+    """
+    height, width, *channels = image_shape
+    if channels in ([], [1]):
+        return x, (height, width), 1
+    if channels == [3]:
+        return x, (height, width, 3), 1
+    by_channel = x.reshape(len(x), height * width, channels[0]).swapaxes(1, 2)
+    return by_channel.reshape(-1, height * width), (height, width), channels[0]
+
+
 def image_grid(x: np.ndarray, image_shape: tuple[int, ...] | None, columns: int | None = None) -> np.ndarray:
     """Examples side by side with a thin frame: [N, D] -> [rows, columns] or [rows, columns, 3], in [0, 1].
 
     Args:
         x: N examples; values are clipped to [0, 1].
-        image_shape: (height, width) or (height, width, channels); None draws each example as one row of pixels.
-        columns: images in a row; None for as many as there are rows.
+        image_shape: (height, width) or (height, width, channels); None draws each example as one row of pixels. Of
+            other than 1 or 3 channels each is a grey panel, and those of an image lie side by side.
+        columns: images in a row; None for as many panels in a row as there are rows, or a few more.
     """
     x = np.clip(np.asarray(x, np.float32), 0, 1)
     if image_shape is None:
         return x
-    height, width, *channels = image_shape
-    images = x.reshape(len(x), height, width, *channels)
-    if channels == [1]:
-        images = images[..., 0]
-    columns = columns or math.ceil(math.sqrt(len(x)))
+    x, shape, panels = channel_panels(x, image_shape)
+    images, (height, width) = x.reshape(-1, *shape), shape[:2]
+    columns = panels * (columns or math.ceil(math.sqrt(len(x)) / panels))
     rows = math.ceil(len(x) / columns)
     grid = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *images.shape[3:]), 0.5, np.float32)
     for i, image in enumerate(images):

@@ -8,9 +8,10 @@ import numpy as np
 
 from genjax_models.config import Config, DataConfig
 from genjax_models.data import Dataset, Rows, evaluation_subset, examples, not_a_count
-from genjax_models.data.dataset import require_levels
+from genjax_models.data.dataset import channels_first, require_levels
 from genjax_models.errors import ConfigError, DataError, nearest
 from genjax_models.measuring import Log, check_p_star, example_metrics, kind_of_nll, levels
+from genjax_models.overlay import flatten
 from genjax_models.run_folder import DataSpec
 from genjax_models.streaming import require_reader
 from genjax_models.train import Train, check_training_data, make_train, not_in_unit, program_config
@@ -75,7 +76,7 @@ def load_data(
         test=cut(data.test, counts[1]),
         test_context=cut(data.test_context, counts[1]),
     )
-    return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width)
+    return measured, DataSpec(data.train.shape[1], shape, tuple(map(len, splits)), checksum, width, data.limits)
 
 
 def _content(x: np.ndarray | Rows) -> Any:
@@ -96,6 +97,7 @@ def prepare(
     """
     train = make_train(config)
     data, spec = load_data(config, data_dir, read)
+    _check_image_shapes(config, spec)
     check_training_data(config, examples(data, "train"))
     require_reader(data)
     _check_best_by(config, train, spec)
@@ -105,8 +107,10 @@ def prepare(
 
 
 def log_kind_of_data(config: Config, data: Dataset, log: Log) -> None:
-    """Say it where figures are no log-probabilities, or have no limit."""
+    """Say it where images may be misread, and figures are no log-probabilities or have no limit."""
     model = config.model
+    if (doubt := channels_first(data.image_shape)) is not None:
+        log(f"{doubt}.")
     if data.train_context is not None and not model.takes_context:
         log(
             f"the data have contexts (masks, codes or classes), which {type(model).__name__} does not take: it is a "
@@ -129,6 +133,19 @@ def _takes_few_values(data: Dataset) -> bool:
     """Whether all values of the test split are whole numbers."""
     x = data.test
     return data.support != "unit" and isinstance(x, np.ndarray) and bool((np.round(x) == x).all())
+
+
+def _check_image_shapes(config: Config, spec: DataSpec) -> None:
+    """Raise ConfigError where the model or one of its networks is of images of another shape than the data's."""
+    if spec.image_shape is None:
+        return
+    for path, shape in flatten(config.model, "model").items():
+        given = path.rpartition(".")[2] == "image_shape" and shape is not None
+        if given and (*shape, 1)[:3] != (*spec.image_shape, 1)[:3]:
+            raise ConfigError(
+                f"{path}: got {shape}, but {type(config.data).__name__} has images of shape {spec.image_shape}; give "
+                "that shape."
+            )
 
 
 def _check_best_by(config: Config, train: Train, spec: DataSpec) -> None:

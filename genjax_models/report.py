@@ -17,6 +17,7 @@ from genjax_models import checkpoints, comparison_plots, plots
 from genjax_models.comparison import axis_label, below, cells, compare_runs, head, heading, words
 from genjax_models.core import LatentVariableModel
 from genjax_models.data import evaluation_subset
+from genjax_models.data.dataset import as_intensities
 from genjax_models.diagnosis import FIGURES, diagnose_run, draw_reconstructions, summary
 from genjax_models.errors import RunError, UserError, require_count
 from genjax_models.experiment import load_run_data, versions
@@ -214,7 +215,8 @@ def _diagnosed(run: Run, step: int | None) -> tuple[dict, Path] | None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or one of something else
             found = dict(parse_json((folder / FIGURES).read_text(encoding="utf-8")))
             own = folder.parent == run.folder or Path(found["run"]).resolve() == run.folder.resolve()
-            if own and found["step"] == step:
+            # Another run may have stood in the folder then.
+            if own and found["run_sha256"] == run.sha256 and found["step"] == step:
                 summary(found)
                 return found, folder
     return None
@@ -304,7 +306,7 @@ class _Gathering:
             groups = {"test examples": evaluation_subset(data.test, 1000), "samples": samples}
             plots.save_points(drawn, groups, run.folder.name)
             return (Picture("samples.png", "samples, and as many test examples", drawn.read_bytes(), True),)
-        plots.save_images(drawn, samples, run.data.image_shape)
+        plots.save_images(drawn, as_intensities(samples, run.data.limits), run.data.image_shape)
         return (Picture("samples.png", DRAWN["samples.png"], drawn.read_bytes(), False), *found)
 
     def _latents(

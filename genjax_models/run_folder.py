@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -35,6 +36,8 @@ class DataSpec:
     sizes: tuple[int, ...]  # train, validation, test
     checksum: int  # crc32 over the three splits
     context: int | None = None  # the width of the contexts, where the data have any
+    # By which pictures are scaled: of real numbers the training split's least and greatest. Older runs did not note it.
+    limits: tuple[float, float] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def in_words(self) -> str:
         """The number of values and of examples, and the checksum."""
@@ -68,6 +71,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def sha256(self) -> str:
+        """Of what stands in the folder about configuration and data, which no other run has by chance."""
+        return hashlib.sha256((self.folder / CONFIG).read_bytes()).hexdigest()
 
 
 def building_path(path: Path) -> Path:
@@ -111,7 +119,9 @@ def open_run(folder: Path) -> Run:
             raise RunError(f"{path}: format {noted['format']!r}, this version reads {FORMAT}.")
         spec = noted["data"]
         shape = None if spec["image_shape"] is None else tuple(spec["image_shape"])
-        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), spec["checksum"], spec.get("context"))
+        limits = None if spec.get("limits") is None else tuple(spec["limits"])
+        rest = spec["checksum"], spec.get("context"), limits
+        data = DataSpec(spec["visible"], shape, tuple(spec["sizes"]), *rest)
         if wrong := [name for name, kind in DATA_TYPES.items() if not matches(getattr(data, name), kind)]:
             raise RunError(
                 f"{path}: data.{wrong[0]}: got {getattr(data, wrong[0])!r}; train anew, or put the file back."

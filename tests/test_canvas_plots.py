@@ -40,6 +40,18 @@ def test_strips_have_a_row_for_each_image(tmp_path):
             assert np.allclose(canvas[~red], (image + step) / 10, atol=1 / 255)
 
 
+def test_strips_have_a_panel_for_each_channel(tmp_path):
+    """Where channels are no colours; the window is in each panel. Images of an animation lie as in a picture."""
+    both = np.stack([levels(), 1 - levels()], axis=3).reshape(2, 3, 60)
+    save_strips(tmp_path / "strips.png", both, (6, 5, 2), WINDOWS)
+    panels = np.stack([levels(), 1 - levels()], axis=2).reshape(2, 6, 30)
+    save_strips(tmp_path / "panels.png", panels, SHAPE, WINDOWS.repeat(2, axis=1))
+    np.testing.assert_array_equal(imread(tmp_path / "strips.png"), imread(tmp_path / "panels.png"))
+    save_animation(tmp_path / "drawn.gif", both, (6, 5, 2), WINDOWS)
+    with Image.open(tmp_path / "drawn.gif") as picture:
+        assert picture.size == (13 * 26, 15 * 26)  # two rows of two panels with their frames, 400 pixels at most
+
+
 def test_long_strips_show_some_steps_and_the_last(tmp_path):
     canvases = np.linspace(0, 1, 100)[None, :, None] * np.ones((1, 1, 30))
     save_strips(tmp_path / "long.png", canvases, SHAPE)

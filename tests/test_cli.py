@@ -583,11 +583,23 @@ def test_sample(cli, run):
     assert Path("x.png").read_bytes() != before
 
 
-@pytest.mark.parametrize("out", ["absent/x.png", "tiny.py/x.png", "data"])
+@pytest.mark.parametrize("out", ["absent/x.png", "tiny.py/x.png", "folder.png"])
 def test_pictures_that_cannot_be_written(cli, run, out):
+    Path("folder.png").mkdir(exist_ok=True)
     code, _, err = cli("sample", run, "--out", out, "--overwrite")
     assert code == 2
     assert f"error: {out} cannot be written" in err
+
+
+@pytest.mark.parametrize("out", ["x.jpg", "x"])
+def test_pictures_are_png(cli, run, out):
+    """Of every command that draws one; another suffix would be the name of another format."""
+    commands = ["sample", run], ["estimators", run], ["spectra", run], ["compare", run, run], ["inspect-data", "digits"]
+    for command in commands:
+        code, _, err = cli(*command, "--out", out)
+        assert code == 2
+        assert f"error: {out}: pictures are written as PNG; give an --out that ends in .png." in err
+        assert not Path(out).exists()
 
 
 def test_a_seed_that_is_too_large(cli, run):

@@ -1,6 +1,7 @@
 """The commands `diagnose` and `spectra`: what they write, what they refuse; and the pictures of latents."""
 
 import dataclasses
+import hashlib
 import html
 import json
 import math
@@ -77,6 +78,7 @@ def test_diagnose_writes_figures_that_agree(diagnosed, run):
         assert min(picture.shape[:2]) > 150
         assert picture[..., :3].std() > 0.02
     assert found["left_out"] == {}
+    assert found["run_sha256"] == hashlib.sha256((run / "config.json").read_bytes()).hexdigest()
     assert (found["step"], found["examples"], found["latents"]) == (20, 12, 3)
     rows = found["by_latent"]
     assert [row["kl"] for row in rows] == sorted((row["kl"] for row in rows), reverse=True)

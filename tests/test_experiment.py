@@ -1,6 +1,7 @@
 """Runs on disk: what stands in the folder, and that a run cut short anywhere ends as if it had been left alone."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from toys import worst
 from genjax_models import checkpoints, experiment, run_folder
 from genjax_models.cli import load_config
 from genjax_models.config import Config, Evaluation, Training
-from genjax_models.data import Arrays
+from genjax_models.data import Arrays, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError
 from genjax_models.evaluation import log_marginal
 from genjax_models.experiment import (
@@ -28,15 +29,16 @@ from genjax_models.experiment import (
     NonFinite,
     chosen_parameters,
     evaluate_run,
+    inpaint_run,
     load_run,
     sample_run,
     train_run,
 )
-from genjax_models.measuring import abstract_state
-from genjax_models.models import VAE
+from genjax_models.measuring import abstract_state, sample_images
+from genjax_models.models import MADE, VAE
 from genjax_models.models.networks import MLP
-from genjax_models.models.units import Gaussian
-from genjax_models.objectives import ELBO
+from genjax_models.models.units import Gaussian, MixtureOfGaussians
+from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 from genjax_models.overlay import from_json, overlay
 from genjax_models.run_folder import open_run
@@ -77,6 +79,44 @@ def copy(finished, tmp_path) -> Path:
 
 
 # What a run leaves.
+
+
+def test_pictures_of_real_numbers_are_scaled_alike(tmp_path, monkeypatch):
+    """All of a run, at its end and afterwards: black and white are the least and greatest value of training."""
+    x = np.random.RandomState(1).uniform(-50, 70, (60, 2, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model = MADE(hidden=(4,), units=MixtureOfGaussians(2))
+    training = Training(2, batch_size=8, evaluate_every=2, chunk=2)
+    data, drawn = Arrays(str(tmp_path / "x.npy")), {}
+    low, high = float(data.load().train.min()), float(data.load().train.max())
+    assert 70 > high > low > -50
+
+    def keep(path, x, *rest):
+        drawn[path.name] = np.asarray(x)
+
+    monkeypatch.setattr("genjax_models.plots.save_images", keep)
+    config, folder = Config(model, MaximumLikelihood(), Adam(), data, training), tmp_path / "run"
+    train_run(config, folder, None, log=Log())
+    run = open_run(folder)
+    assert run.data.limits == (low, high)
+    _, params, _ = chosen_parameters(run, Log())
+    for seed, name in ((0, "samples.png"), (5, "more.png")):
+        if name == "more.png":
+            sample_run(folder, 100, tmp_path / name, seed, False, Log())
+        scaled = (sample_images(run, params, 100, seed) - low) / (high - low)
+        np.testing.assert_allclose(drawn[name], scaled, rtol=1e-5, atol=1e-6)
+    inpaint_run(folder, "bottom", 3, tmp_path / "half.png", 0, False, None, Log())
+    truth, seen, *_ = drawn["half.png"].reshape(3, 8, 6).swapaxes(0, 1)
+    test = evaluation_subset(data.load().test, 3)
+    np.testing.assert_allclose(truth, (test - low) / (high - low), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(seen[:, 3:], 0.5)
+    # Runs that did not note the range are the same runs, and are drawn as they are.
+    noted = read_json(folder / "config.json")
+    del noted["data"]["limits"]
+    (folder / "config.json").write_text(json.dumps(noted))
+    assert open_run(folder).data == run.data
+    sample_run(folder, 100, tmp_path / "plain.png", 5, False, Log())
+    np.testing.assert_array_equal(drawn["plain.png"], sample_images(run, params, 100, 5))
 
 
 def test_a_run_leaves_what_it_promises(finished):
@@ -406,11 +446,11 @@ def test_metrics_cut_short_are_mended(finished, tmp_path, data_dir, monkeypatch,
 
 LONG = """
 from genjax_models.config import Config, Training
-from genjax_models.data import Arrays
-from genjax_models.measuring import abstract_state
-from genjax_models.models import VAE
+from genjax_models.data import Arrays, evaluation_subset
+from genjax_models.measuring import abstract_state, sample_images
+from genjax_models.models import MADE, VAE
 from genjax_models.models.networks import MLP
-from genjax_models.objectives import ELBO
+from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 
 CONFIG = Config(

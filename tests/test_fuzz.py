@@ -215,7 +215,8 @@ def test_damaged_lines_of_metrics_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("visible", "64"), ("sizes", [1, "2", 3]), ("image_shape", [8.5]), ("context", {})]
+    ("name", "value"),
+    [("visible", "64"), ("sizes", [1, "2", 3]), ("image_shape", [8.5]), ("context", {}), ("limits", [1.0, "2"])],
 )
 def test_what_a_run_says_of_its_data(tmp_path, name, value):
     document = readers._document(readers.CONFIGS[0])

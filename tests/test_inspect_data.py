@@ -10,9 +10,14 @@ from PIL import Image
 
 from genjax_models import inspection
 from genjax_models.cli import main, open_source
+from genjax_models.config import Config
 from genjax_models.data import Arrays, Digits, Files, Gaussians, ImageFolder, Shards, WavFolder, write_shards
 from genjax_models.errors import ConfigError, DataError, UserError
 from genjax_models.inspection import inspect_data, inspection_text
+from genjax_models.models import VAE
+from genjax_models.objectives import ELBO
+from genjax_models.optimizers import Adam
+from genjax_models.preparation import log_kind_of_data
 
 PARTS = {
     "train": np.array([[0, 0.25, 1], [0, 0.75, 0.5], [0, 0.25, 1], [-0.0, 0.5, 0]]),
@@ -170,6 +175,35 @@ def test_a_picture_of_images(cli, place):
         code, _, err = cli("inspect-data", *wrong)
         assert code == 2
         assert message in err
+
+
+def test_a_picture_of_channels_that_are_no_colours(cli, place):
+    """A panel for each: ten images of three binary pixels, beside each other in two channels, three times."""
+    np.save(place / "x.npy", np.random.RandomState(0).randint(0, 2, (30, 1, 3, 2)).astype(bool))
+    code, _, err = cli("inspect-data", "x.npy", "--out", "x.png")
+    assert (code, err) == (0, "picture in x.png\n")
+    picture = imread(place / "x.png")
+    edge = len(picture) // 7
+    assert picture.shape[:2] == (7 * edge, 81 * edge)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((3, 17, 23), "images of shape (3, 17, 23): if 3 is the number of channels, save them as [N, H, W, C]"),
+        ((1, 4, 5), "images of shape (1, 4, 5): if 1 is the number of channels, save them as [N, H, W, C]"),
+        ((3, 17, 3), "images of shape (3, 17, 3)"),
+        ((8, 8, 2), "images of shape (8, 8, 2)"),
+        ((3, 17), "images of shape (3, 17)"),
+    ],
+)
+def test_images_with_channels_first_are_asked_about(cli, place, shape, said):
+    """By inspect-data, and as a run begins."""
+    np.save(place / "x.npy", np.zeros((5, *shape), np.uint8))
+    assert f"\n{said}\n" in cli("inspect-data", "x.npy")[1]
+    heard = []
+    log_kind_of_data(Config(VAE(), ELBO(), Adam(), Arrays("x.npy")), Arrays("x.npy").load(), heard.append)
+    assert heard == [f"{said}."] * ("channels" in said)
 
 
 def test_what_a_name_opens(cli, place):

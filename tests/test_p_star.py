@@ -169,6 +169,7 @@ def test_inpaint(cli):
         (["run", "--num", "0"], "at least 1"),
         (["run", "--seed", "-1"], "seed: got -1"),
         (["run", "--num", "4", "--out", "absent/x.png"], "absent/x.png cannot be written"),
+        (["run", "--out", "x.jpg"], "x.jpg: pictures are written as PNG"),
         (["absent"], "no run here"),
     ],
 )

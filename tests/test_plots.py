@@ -37,6 +37,15 @@ def test_image_grid_holds_every_image_once_in_reading_order(number, shape):
     np.testing.assert_array_equal(grid, expected)
 
 
+@pytest.mark.parametrize(("number", "channels", "across"), [(1, 2, 1), (5, 2, 2), (6, 4, 2), (3, 9, 1)])
+def test_image_grid_has_a_grey_panel_for_each_channel(number, channels, across):
+    """Those of an image side by side, in order, where channels are no colours; as if each were an image of its own."""
+    x = numbered(number, 2, 3, channels)
+    panels = np.moveaxis(x.reshape(number, 2, 3, channels), 3, 1).reshape(number * channels, 6)
+    np.testing.assert_array_equal(image_grid(x, (2, 3, channels)), image_grid(panels, (2, 3), across * channels))
+    np.testing.assert_array_equal(image_grid(x, (2, 3, channels), 2), image_grid(panels, (2, 3), 2 * channels))
+
+
 def test_image_grid_clips():
     grid = image_grid(np.array([[-1.0, 0.25, 7.0]]), (1, 3))
     np.testing.assert_array_equal(grid[1, 1:4], [0, 0.25, 1])
@@ -53,7 +62,9 @@ def test_image_grid_takes_integers():
     np.testing.assert_array_equal(image_grid(x, (1, 2))[[1], 1:6], [[0, 1, 0.5, 1, 0]])
 
 
-@pytest.mark.parametrize(("number", "shape"), [(5, (2, 3)), (5, (2, 3, 3)), (2, (40, 30)), (3, None), (1, (800, 2))])
+@pytest.mark.parametrize(
+    ("number", "shape"), [(5, (2, 3)), (5, (2, 3, 3)), (5, (2, 3, 4)), (2, (40, 30)), (3, None), (1, (800, 2))]
+)
 def test_save_images_decodes_to_the_grid(tmp_path, number, shape):
     """Every pixel of the grid is a square block of the picture, black for 0 and white for 1."""
     x = numbered(number, *(shape or (6,)))

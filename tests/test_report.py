@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -75,6 +76,7 @@ def metrics(steps: int, start: float) -> list[dict]:
 def diagnosis(folder: Path) -> dict:
     return {
         "run": str(folder),
+        "run_sha256": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
         "step": 20,
         "examples": 77,
         "active_units": 1,
@@ -276,7 +278,9 @@ def test_what_diagnose_left_is_taken(runs, tmp_path, monkeypatch):
         (place / "diagnostics.json").write_text(json.dumps(diagnosis(Path("run"))))
         report_runs([run], tmp_path / "page.html", diagnose=False, overwrite=True, log=Log())
         assert "77 test examples" in (tmp_path / "page.html").read_text()
-        for spoilt in ({**diagnosis(run), "step": 10**6}, {"run": "run"}, []):
+        other = {**diagnosis(run), "run_sha256": diagnosis(runs["first"])["run_sha256"]}  # which stood here before
+        without = {name: value for name, value in other.items() if name != "run_sha256"}
+        for spoilt in ({**diagnosis(run), "step": 10**6}, other, without, {"run": "run"}, []):
             (place / "diagnostics.json").write_text(json.dumps(spoilt))
             report_runs([run], tmp_path / "page.html", diagnose=False, overwrite=True, log=Log())
             assert 'id="latents"' not in (tmp_path / "page.html").read_text()

@@ -63,6 +63,11 @@ class Dataset(NamedTuple):
         """Whether every training step must pass its batch through `binarize` or `dequantize`."""
         return self.dequantization == "dynamic" or (self.support == "binary" and self.train.dtype.kind == "f")
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The least and the greatest value of `train`, where values are real numbers."""
+        return (float(self.train.min()), float(self.train.max())) if self.support == "real" else None
+
 
 class Labels(NamedTuple):
     """The class of every example, integers from 0 up, [N] for each split in the order of its rows."""
@@ -105,6 +110,24 @@ def examples(data: Dataset, split: Literal["train", "validation", "test"]) -> An
     """A split [N, D]; a `Batch` of it with its contexts, where there are any."""
     x, context = getattr(data, split), getattr(data, f"{split}_context")
     return x if context is None else Batch(x, context)
+
+
+def as_intensities(x: Any, limits: tuple[float, float] | None) -> np.ndarray:
+    """Values as they are drawn: those of a data set's `limits` become 0 and 1, and without limits all stay."""
+    if limits is None:
+        return np.asarray(x)
+    low, high = limits
+    return (np.asarray(x) - low) / (high - low or 1)
+
+
+def channels_first(image_shape: tuple[int, ...] | None) -> str | None:
+    """What to say of an image shape that may have its channels before height and width; None of others."""
+    if len(image_shape or ()) != 3:
+        return None
+    first, _, last = image_shape  # type: ignore[misc]  # it has three
+    if first not in (1, 3, 4) or last in (1, 3, 4):
+        return None
+    return f"images of shape {image_shape}: if {first} is the number of channels, save them as [N, H, W, C]"
 
 
 def require_finite(x: np.ndarray, name: str) -> None:

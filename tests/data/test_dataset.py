@@ -9,7 +9,16 @@ import pytest
 from genjax_models.config import validate
 from genjax_models.core import Batch
 from genjax_models.data import MNIST, Arrays, Digits, dataset, dequantize, examples, refresh
-from genjax_models.data.dataset import Dataset, binarize, check, draw, evaluation_subset, from_intensities, split
+from genjax_models.data.dataset import (
+    Dataset,
+    as_intensities,
+    binarize,
+    check,
+    draw,
+    evaluation_subset,
+    from_intensities,
+    split,
+)
 from genjax_models.errors import ConfigError, DataError
 
 
@@ -269,3 +278,13 @@ def test_contexts_come_with_their_examples():
 def test_contexts_that_do_not_fit(given, message):
     with pytest.raises(DataError, match=message):
         check(given, "mine")
+
+
+def test_real_numbers_are_drawn_by_the_range_of_training():
+    """Intensities and bits as they are; a constant is black."""
+    x = np.array([[-2.0, 6.0]], np.float32)
+    assert data(support="real", train=x, image_shape=None).limits == (-2, 6)
+    assert data(support="unit").limits is None
+    np.testing.assert_array_equal(as_intensities(np.array([-2.0, 0, 6, 10]), (-2, 6)), [0, 0.25, 1, 1.5])
+    np.testing.assert_array_equal(as_intensities(x, None), x)
+    np.testing.assert_array_equal(as_intensities(np.full(2, 3.0), (3, 3)), [0, 0])
