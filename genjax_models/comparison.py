@@ -251,10 +251,10 @@ def _notes(runs: Sequence[Finished], chosen: dict[int, Measured], metric: str) -
         exact = ", ".join(runs[i].name for i in chosen if i not in sampled)
         notes.append(f"An NLL by samples is above the true one in expectation; exact is that of {exact}.")
     if runs[0].run.data.context is not None:
-        told = [runs[i].name for i in chosen if not runs[i].run.config.model.takes_context]
-        if 0 < len(told) < len(chosen):
+        without = [runs[i].name for i in chosen if not runs[i].run.config.model.takes_context]
+        if 0 < len(without) < len(chosen):
             notes.append(
-                f"The data have contexts, masks or codes, which the models of {', '.join(told)} do not take: theirs is "
+                f"The data have contexts, masks or codes, which the models of {', '.join(without)} do not take: theirs is "
                 "log p(x), of what masks leave out too, beside log p(x | context) of the others."
             )
     if metric == "bound" and len({_bound_of(runs[i].run.config) for i in chosen}) > 1:
