@@ -22,10 +22,10 @@ class WavFolder(DataConfig):
 
     Sample k becomes (k + u) / scale, with one draw of u uniform on [0, 1) for good, as `Speech` has it. What does not
     fill a frame is left out, and with `steps` a recording is cut into pieces of so many frames and a rest. Rows are
-    [T * frame], T the longest of all splits, zeros after the end. Sub-folders named `train`, `valid` (or `validation`,
-    `val`) and `test` are the splits; otherwise the recordings, in the order of their paths, are split by a fixed
-    permutation, and pieces of one stay together. The first sub-folder below, where there is one, is a recording's
-    class. All have the same number of samples a second.
+    [T * frame], T the longest of all splits, zeros after the end. Sub-folders named `train`, `valid` and `test`,
+    or by other names that `ImageFolder` takes, are the splits; otherwise the recordings, in the order of their paths,
+    are split by a fixed permutation, and pieces of one stay together. The first sub-folder below, where there is one,
+    is a recording's class. All have the same number of samples a second.
     """
 
     path: str = field(nonempty=True, help="the folder; looked for from the working folder, then in the data folder")
