@@ -268,7 +268,7 @@ def parser() -> argparse.ArgumentParser:
         "continue",
         help="go on with the first steps of test sequences",
         description="Keep the first steps of test sequences, and let a model of sequences draw the others. In the "
-        "folder: sequences.npy; of piano rolls a picture, MIDI and WAV files; of speech WAV files.",
+        "folder: sequences.npy; of piano rolls a picture, MIDI and WAV files; of sounds WAV files.",
     )
     continuing.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     continuing.add_argument("--steps", type=_positive, default=16, metavar="T", help="steps kept (default: 16)")
