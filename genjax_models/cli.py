@@ -360,8 +360,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = (
-        "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv or .parquet file, "
-        "a folder of images, recordings or MIDI files, one of shards, or one of the library datasets"
+        "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv, .tsv or .parquet "
+        "file, a folder of images, recordings or MIDI files, one of shards, or one of the library datasets"
     )
     inspecting.add_argument("source", metavar="CONFIG_OR_SOURCE", help=what)
     inspecting.add_argument("--data-dir", metavar="DIR", help=where)
