@@ -551,10 +551,19 @@ def load_source(name: str) -> Any:
 
     if name not in SOURCES:
         return load_config(name).data
-    try:
-        return SOURCES[name]()
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}; give a Python file that sets CONFIG with it.") from None
+    if required := _required(name):
+        raise ConfigError(f"{name}: needs {', '.join(required)}; give a Python file that sets CONFIG with it.")
+    return SOURCES[name]()
+
+
+def _required(name: str) -> dict[str, str]:
+    """The fields that a data source must be given, and what they mean."""
+    import dataclasses
+
+    from genjax_models.data import SOURCES
+
+    fields = dataclasses.fields(SOURCES[name])
+    return {f.name: f.metadata.get("help", "") for f in fields if f.default is dataclasses.MISSING}
 
 
 def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str] | None = None) -> Any:
@@ -569,8 +578,6 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
     Raises:
         UserError: nothing of that name, a field that the source does not have or that is missing.
     """
-    import dataclasses
-
     from genjax_models.data import SOURCES, Files, HuggingFace, ImageFolder, MidiFolder, Shards, WavFolder
     from genjax_models.data.files import SUFFIXES
     from genjax_models.data.folder import places_of
@@ -586,9 +593,10 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
     folder = next((place for place in places_of(name, data_dir) if place.is_dir()), None)
     source: Any
     if name in SOURCES:
-        required = [f.name for f in dataclasses.fields(SOURCES[name]) if f.default is dataclasses.MISSING]
-        given = {key: fields[key] for key in required if key in fields}
-        source = SOURCES[name](**given) if len(given) == len(required) else load_source(name)
+        required = _required(name)
+        if absent := [f"--{key.replace('_', '-')}, {said}" for key, said in required.items() if key not in fields]:
+            raise ConfigError(f"{name}: needs {'; and '.join(absent)}.")
+        source = SOURCES[name](**{key: fields[key] for key in required})
     elif name.endswith(".py") or (Path(name) / CONFIG).is_file():
         source = load_source(name)
     elif folder is not None:

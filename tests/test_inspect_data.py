@@ -196,7 +196,8 @@ def test_what_a_name_opens(cli, place):
         assert open_source(name, None, fields) == expected
     for name, fields, message in (
         ("digit", {}, "digit: expected a data source, a config file, .* Did you mean 'digits'"),
-        ("files", {}, "files: .*'path'; give a Python file that sets CONFIG with it"),
+        ("files", {}, "files: needs --path, the file, or that of the training split"),
+        ("sklearn", {}, r"sklearn: needs --loader, the name of the function in sklearn.datasets\.$"),
         ("digits", {"binarisation": "none"}, "has no field 'binarisation'. Did you mean 'binarization'"),
         ("none.py", {}, "none.py: no such file"),
     ):
