@@ -130,6 +130,23 @@ def test_noise_is_that_of_other_sources(tmp_path):
         as_csv(tmp_path, CSV, binarization="fixed").load()
 
 
+def test_codes_are_no_levels_before_they_are_scaled(tmp_path):
+    """Levels are refused for the codes, with what makes levels of these, which does."""
+    codes = np.random.RandomState(1).randint(0, 5, (30, 6))
+    np.save(tmp_path / "x.npy", codes)
+    path = str(tmp_path / "x.npy")
+    wrong = r"x.npy: levels: got 5, of values k / 4 in \[0, 1\], but the data hold 0 to 4; "
+    with pytest.raises(DataError, match=wrong + "set scaling to 'unit', if .*, or divide them by 4 before saving"):
+        Files(path, levels=5).load()
+    with pytest.raises(DataError, match=wrong + "divide them by 4 before saving, or leave levels None"):
+        Arrays(path, levels=5).load()
+    scaled = Files(path, levels=5, scaling="unit").load()
+    assert scaled.levels == 5
+    np.save(tmp_path / "x.npy", codes / 4)
+    divided = Arrays(path, levels=5).load()
+    assert all(np.array_equal(a, b) for a, b in zip(scaled[:3], divided[:3], strict=True))
+
+
 def test_a_column_of_labels(tmp_path):
     """It is left out of the examples, and goes through the same permutation."""
     text = "a,kind,b\n" + "".join(f"{i},{('cat', 'ant', 'bee')[i % 3]},{i + 0.5}\n" for i in range(20))

@@ -119,6 +119,14 @@ def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, n
             f"maximum {high:g}), and binarization {noise.binarization!r} takes intensities in [0, 1]. Scale "
             "the values before saving, or set binarization to 'none' for real data."
         )
+    if not unit and noise.levels is not None and noise.dequantization is None:
+        most = noise.levels - 1
+        scaled = hasattr(noise, "scaling")
+        scaling = "set scaling to 'unit', if the training split has the first and the last, or " if scaled else ""
+        raise DataError(
+            f"{source}: levels: got {noise.levels}, of values k / {most} in [0, 1], but the data hold {low:g} to "
+            f"{high:g}; {scaling}divide them by {most} before saving, or leave levels None for real data."
+        )
     if noise.dequantization is not None and not unit:
         raise DataError(
             f"{source}: holds values from {low:g} to {high:g}; dequantization takes grey levels k / (L - 1) in "
