@@ -13,33 +13,28 @@ import numpy as np
 from genjax_models.config import config, field, validate
 from genjax_models.data.arrays import SPLITS, find_own, labels_of, read, require_room
 from genjax_models.data.dataset import Labels
-from genjax_models.data.own_rows import ScaledRows, flattened, parted
+from genjax_models.data.own_rows import ScaledRows, divided_notice, flattened, parted
 from genjax_models.errors import DataError, nearest
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet")
 Delimiter = Literal["comma", "semicolon", "tab"]
 CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTES_A_CELL = 8  # of float64
-MISSING = (
-    "na",
-    "n/a",
-    "#n/a",
-    "null",
-    "none",
-    "nil",
-    "?",
-    "-",
-)  # what tables have for a missing value, in small letters
+# What tables have for a missing value, in small letters.
+MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)+")
 ROWS_TRIED = 100  # by other delimiters
 MOST_DIGITS = 19  # of an integer of 64 bits; a longer class is a name
 
 
 class Table(NamedTuple):
-    """What is read of a file: its arrays by split or under "all", and the label of each row, where there are any."""
+    """What is read of a file: its arrays by split or under "all", and where there are any the label of each row, what
+    messages call the columns, and whether the first of these looks like the number of the row."""
 
     arrays: dict[str, np.ndarray]
     labels: np.ndarray | None = None
+    columns: list[str] | None = None
+    numbered: bool = False
 
 
 def _number(cell: str) -> float | None:
@@ -118,8 +113,7 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
         except ValueError:
             wrong = next((i for i, cell in enumerate(cells) if _number(cell) is None), None)
             if wrong is not None:
-                column = wrong if at is None or wrong < at else wrong + 1
-                named = f"{column}" if names is None else f"{column} ({names[column]!r})"
+                named = _called(wrong if at is None or wrong < at else wrong + 1, names)
                 advice = _advice(path, delimiter, cells[wrong])
                 advice = advice or " Give the `delimiter` if this is more than one cell."
                 raise DataError(_no_number(f"{place}, column {named}", cells[wrong], advice)) from None
@@ -128,9 +122,17 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
             require_room(BYTES_A_CELL * len(numbers) * width, str(path))
     if not numbers:
         raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
-    return Table(
-        {"all": np.stack(numbers)}, None if at is None else np.array(labels, object)
-    )  # one long label makes text of an array long for all
+    x = np.stack(numbers)
+    columns = [_called(i, names) for i in range(width) if i != at]
+    pandas = names is not None and at != 0 and names[0] in ("", "Unnamed: 0")
+    numbered = at != 0 and x.shape[1] > 1 and (pandas or (len(x) > 2 and np.array_equal(x[:, 0], np.arange(len(x)))))
+    # One long label makes text of an array long for all.
+    return Table({"all": x}, None if at is None else np.array(labels, object), columns, numbered)
+
+
+def _called(column: int, names: list[str] | None) -> str:
+    """What messages call a column."""
+    return f"{column}" if names is None else f"{column} ({names[column]!r})"
 
 
 def _is_missing(cell: str) -> bool:
@@ -224,7 +226,8 @@ def read_parquet(path: Path, label: str | None = None) -> Table:
         for row, value in enumerate(values):
             if value is not None and not isinstance(value, (bool, int, float)):  # a time too is no number
                 raise DataError(_no_number(f"{path}: row {row}, column {name!r}", str(value)))
-    return Table({"all": np.column_stack([x.astype(np.float64) for x in columns.values()])}, labels)
+    called = [_called(names.index(name), names) for name in columns]
+    return Table({"all": np.column_stack([x.astype(np.float64) for x in columns.values()])}, labels, called)
 
 
 def _by_pandas(path: Path) -> dict[str, np.ndarray]:
@@ -336,10 +339,35 @@ class Files(ScaledRows):
                 )
         return str(path), tables
 
-    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+    def _arrays(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], Table]:
+        """What the messages call the data, the arrays by split or under "all", and the first table."""
         source, tables = self._tables(data_dir)
-        arrays = tables.arrays if isinstance(tables, Table) else {k: t.arrays["all"] for k, t in tables.items()}
+        if isinstance(tables, Table):
+            return source, tables.arrays, tables
+        return source, {name: table.arrays["all"] for name, table in tables.items()}, tables["train"]
+
+    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+        source, arrays, _ = self._arrays(data_dir)
         return source, *flattened(arrays, source, self.image_shape)
+
+    def _column_names(self, data_dir: str | None) -> list[str] | None:
+        return self._arrays(data_dir)[2].columns
+
+    def notices(self, data_dir: str | None = None) -> list[str]:
+        """What in the data may not be meant, though they can be used, in sentences.
+
+        Raises:
+            DataError: as `stored`.
+        """
+        source, arrays, first = self._arrays(data_dir)
+        rows, _ = flattened(arrays, source, self.image_shape)
+        found = [*self._merged(rows, first.columns), *divided_notice(arrays, self.image_shape)]
+        if first.numbered and first.columns is not None:
+            found.append(
+                f"column {first.columns[0]} looks like the number of the row, as pandas writes it, and is taken as a "
+                "feature: save the table without it, by to_csv(..., index=False), unless that is meant."
+            )
+        return found
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The column `label`, or the labels that a `.npz` file has beside its three splits; None where there are none.

@@ -33,7 +33,7 @@ from genjax_models.data.matlab import read_variables
 from genjax_models.data.midi import read_roll
 from genjax_models.data.mnist import read_images, read_labels
 from genjax_models.data.shard_index import INDEX, read_index
-from genjax_models.errors import DataError, UserError
+from genjax_models.errors import DataError, DataNotice, UserError
 from genjax_models.export import PARAMETERS, load_export, named
 from genjax_models.models import FVSBN, VAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import MLP
@@ -74,7 +74,9 @@ def check(reader: Reader, content: bytes, folder: Path) -> str | None:
     """
     tracemalloc.start()
     try:
-        reader.read(content, folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataNotice)
+            reader.read(content, folder)
         said = None
     except UserError as error:
         said = str(error)
