@@ -274,7 +274,7 @@ def parser() -> argparse.ArgumentParser:
         "continue",
         help="go on with the first steps of test sequences",
         description="Keep the first steps of test sequences, and let a model of sequences draw the others. In the "
-        "folder: sequences.npy; of piano rolls a picture, MIDI and WAV files; of speech WAV files.",
+        "folder: sequences.npy; of piano rolls a picture, MIDI and WAV files; of sounds WAV files.",
     )
     continuing.add_argument("run_dir", metavar="RUN_DIR", help="a folder that train made")
     continuing.add_argument("--steps", type=_positive, default=16, metavar="T", help="steps kept (default: 16)")
@@ -366,8 +366,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     what = (
-        "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv or .parquet file, "
-        "a folder of images, recordings or MIDI files, one of shards, or one of the library datasets"
+        "a Python file that sets CONFIG, a run folder, a data source by its name, a .npy, .npz, .csv, .tsv or .parquet "
+        "file, a folder of images, recordings or MIDI files, one of shards, or one of the library datasets"
     )
     inspecting.add_argument("source", metavar="CONFIG_OR_SOURCE", help=what)
     inspecting.add_argument("--data-dir", metavar="DIR", help=where)
@@ -584,10 +584,19 @@ def load_source(name: str) -> Any:
 
     if name not in SOURCES:
         return load_config(name).data
-    try:
-        return SOURCES[name]()
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}; give a Python file that sets CONFIG with it.") from None
+    if required := _required(name):
+        raise ConfigError(f"{name}: needs {', '.join(required)}; give a Python file that sets CONFIG with it.")
+    return SOURCES[name]()
+
+
+def _required(name: str) -> dict[str, str]:
+    """The fields that a data source must be given, and what they mean."""
+    import dataclasses
+
+    from genjax_models.data import SOURCES
+
+    fields = dataclasses.fields(SOURCES[name])
+    return {f.name: f.metadata.get("help", "") for f in fields if f.default is dataclasses.MISSING}
 
 
 def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str] | None = None) -> Any:
@@ -602,8 +611,6 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
     Raises:
         UserError: nothing of that name, a field that the source does not have or that is missing.
     """
-    import dataclasses
-
     from genjax_models.data import SOURCES, Files, HuggingFace, ImageFolder, MidiFolder, Shards, WavFolder
     from genjax_models.data.files import SUFFIXES
     from genjax_models.data.folder import places_of
@@ -619,9 +626,10 @@ def open_source(name: str, data_dir: str | None = None, fields: Mapping[str, str
     folder = next((place for place in places_of(name, data_dir) if place.is_dir()), None)
     source: Any
     if name in SOURCES:
-        required = [f.name for f in dataclasses.fields(SOURCES[name]) if f.default is dataclasses.MISSING]
-        given = {key: fields[key] for key in required if key in fields}
-        source = SOURCES[name](**given) if len(given) == len(required) else load_source(name)
+        required = _required(name)
+        if absent := [f"--{key.replace('_', '-')}, {said}" for key, said in required.items() if key not in fields]:
+            raise ConfigError(f"{name}: needs {'; and '.join(absent)}.")
+        source = SOURCES[name](**{key: fields[key] for key in required})
     elif name.endswith(".py") or (Path(name) / CONFIG).is_file():
         source = load_source(name)
     elif folder is not None:

@@ -13,6 +13,7 @@ import dataclasses
 import math
 import numbers
 import operator
+import pathlib
 import types
 import typing
 from typing import Any, ClassVar, Literal, TypeVar
@@ -102,6 +103,12 @@ class DataConfig(abc.ABC):
     """Base of every data source's configuration."""
 
     citation: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """A `pathlib.Path` becomes text, which is what the fields are."""
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]  # every source is a dataclass
+            if isinstance(value := getattr(self, f.name), pathlib.PurePath):
+                object.__setattr__(self, f.name, str(value))
 
     @property
     def dynamic(self) -> bool:

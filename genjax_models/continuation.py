@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models.core import Batch
-from genjax_models.data import MidiFolder, PianoRolls, Speech, evaluation_subset
+from genjax_models.data import MidiFolder, PianoRolls, Speech, WavFolder, evaluation_subset
 from genjax_models.errors import ModelError, UserError, require_count
 from genjax_models.evaluation import continue_sequences
 from genjax_models.experiment import load_run_data
@@ -36,7 +36,7 @@ def continue_run(
     """Keep the first steps of test sequences, and let a run's model draw the others.
 
     In the folder `out`: sequences.npy, [N, T * F], zeros after a sequence's end; and of piano rolls a picture, and a
-    MIDI and a WAV file of each, of speech a WAV file of each, of other 0s and 1s a picture.
+    MIDI and a WAV file of each, of speech and recordings a WAV file of each, of other 0s and 1s a picture.
 
     Args:
         folder: the run folder of a model of sequences, such as `variational_rnn`.
@@ -81,28 +81,29 @@ def continue_run(
     given = Batch(jnp.asarray(data.test[rows], jnp.float32), jnp.asarray(masks[rows]))
     drawn = np.asarray(continue_sequences(model, params, key, given, steps))
     sequences = [x.reshape(length, -1)[mask > 0] for x, mask in zip(drawn, masks[rows], strict=True)]
+    rate = run.config.data.rate(data_dir) if isinstance(run.config.data, WavFolder) else SPEECH_RATE
     try:
         out.mkdir(parents=True, exist_ok=True)
         for earlier in (f for pattern in FILES for f in out.glob(pattern)):
             earlier.unlink()
         np.save(out / "sequences.npy", drawn)
-        files = [out / "sequences.npy", *_listen(run.config.data, out, sequences, steps)]
+        files = [out / "sequences.npy", *_listen(run.config.data, out, sequences, steps, rate)]
     except OSError as error:
         raise UserError(f"{out} cannot be written ({os.strerror(error.errno or 0)}); give another --out.") from None
     log(f"{len(rows)} test sequences, continued after {steps} steps by step {chosen.step}, in {out}")
     return files
 
 
-def _listen(source: Any, out: Path, sequences: list[np.ndarray], steps: int) -> list[Path]:
-    """The files by which sequences [T, F] can be seen or heard."""
+def _listen(source: Any, out: Path, sequences: list[np.ndarray], steps: int, rate: int = SPEECH_RATE) -> list[Path]:
+    """The files by which sequences [T, F] can be seen or heard; `rate` is samples a second of sound."""
     if isinstance(source, PianoRolls):
         return save_continuations(out, sequences, steps)
     if isinstance(source, MidiFolder):
         return save_continuations(out, sequences, steps, QUARTER_SECONDS / source.steps_per_quarter)
-    if isinstance(source, Speech):
+    if isinstance(source, (Speech, WavFolder)):
         files = [out / f"continuation_{i}.wav" for i in range(len(sequences))]
         for path, x in zip(files, sequences, strict=True):
-            path.write_bytes(wav(x.ravel() * source.scale / 2**15, SPEECH_RATE))
+            path.write_bytes(wav(x.ravel() * source.scale / 2**15, rate))
         return files
     if all(((x == 0) | (x == 1)).all() for x in sequences):
         titles = [f"continuation {i}" for i in range(len(sequences))]

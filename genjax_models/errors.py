@@ -22,6 +22,10 @@ class DataError(UserError):
     """Data that is missing, truncated, of the wrong shape or out of range."""
 
 
+class DataNotice(UserWarning):
+    """Data that can be used, and may not be what was meant."""
+
+
 class MissingData(DataError):
     """A data file that is nowhere."""
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from genjax_models.data.dataset import (
     require_levels,
     threshold,
 )
-from genjax_models.errors import DataError, MissingData, UserError, require_picture
+from genjax_models.errors import DataError, DataNotice, MissingData, UserError, require_picture
 
 BLOCK = 8192  # rows looked at at once
 MOST_LEVELS = 4096  # distinct values counted; more are no levels
@@ -171,8 +172,8 @@ def inspect_data(
         "source"; "splits" with figures of each; "image_shape", "support", "levels", "dynamic" and "contexts" of what a
         model is trained on; "constant_columns" of the training split, their number and the first; "duplicates", rows
         that equal an earlier one or one of another split; "binarization", of training data in [0, 1], as shares of all
-        values; "clipped", values of the held-out splits that scaling cut; "classes"; "refused", why nothing can be
-        trained on it, or None.
+        values; "clipped", values of the held-out splits that scaling cut; "classes"; "notices", what may not be meant;
+        "refused", why nothing can be trained on it, or None.
 
     Raises:
         UserError: a picture that exists or cannot be drawn; data that cannot be read at all.
@@ -189,8 +190,10 @@ def inspect_data(
     refused, loaded, raw = None, None, None
     quiet = _beneath(source)
     try:
-        raw = quiet.load(data_dir)
-        loaded = raw if quiet == source else source.load(data_dir)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataNotice)  # "notices" has them
+            raw = quiet.load(data_dir)
+            loaded = raw if quiet == source else source.load(data_dir)
     except MissingData:
         raise
     except DataError as error:
@@ -226,6 +229,7 @@ def inspect_data(
         "binarization": first.binarization(),
         "clipped": source.clipped(data_dir) if hasattr(source, "clipped") and refused is None else None,
         "classes": None if refused is not None else _classes(source, data_dir),
+        "notices": source.notices(data_dir) if hasattr(source, "notices") else [],
         "refused": refused,
     }
 
@@ -289,4 +293,5 @@ def inspection_text(found: Mapping[str, Any]) -> str:
             f"{shares['ones_by_threshold']:.1%} become 1, by draws {shares['ones_by_draws']:.1%}; the two differ in "
             f"{shares['draws_other_than_threshold']:.1%}"
         )
+    lines += [f"notice: {notice}" for notice in found["notices"]]
     return "\n".join(lines)

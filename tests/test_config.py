@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -10,7 +11,17 @@ import numpy as np
 import pytest
 
 from genjax_models.config import Config, Training, canonical, config, field, validate
-from genjax_models.data import MNIST, Arrays, Digits
+from genjax_models.data import (
+    MNIST,
+    Arrays,
+    Digits,
+    Files,
+    HuggingFace,
+    ImageFolder,
+    MidiFolder,
+    Shards,
+    WavFolder,
+)
 from genjax_models.errors import ConfigError
 from genjax_models.models import VAE, SigmoidBeliefNetwork, vae
 from genjax_models.models.networks import MLP
@@ -270,3 +281,12 @@ def test_limits_hold_for_every_type_of_number(value):
 def test_misspelled_field_of_a_model_names_the_nearest():
     with pytest.raises(ConfigError, match=r"VAE has no field 'latnet'\. Did you mean 'latent'\?"):
         vae(4, latnet=3)
+
+
+def test_a_path_becomes_text(tmp_path):
+    """In every source that has one, also where a field is replaced."""
+    for source in (Arrays, Files, ImageFolder, HuggingFace, MidiFolder, Shards, WavFolder):
+        assert validate(source(tmp_path / "x")) == source(str(tmp_path / "x"))
+    split = Files(Path("a.csv"), validation=Path("b.csv"), test=Path("c.csv"))
+    assert (split.path, split.validation, split.test) == ("a.csv", "b.csv", "c.csv")
+    assert overlay(Files("x.csv"), {"path": Path("y.csv")}) == Files("y.csv")

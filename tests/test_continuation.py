@@ -8,12 +8,14 @@ import pytest
 from genjax_models.cli import main
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.continuation import _listen, continue_run
-from genjax_models.data import Arrays, MidiFolder, PianoRolls, Speech
+from genjax_models.data import Arrays, MidiFolder, PianoRolls, Speech, WavFolder
 from genjax_models.errors import ModelError, UserError
 from genjax_models.experiment import train_run
 from genjax_models.models import FVSBN, RecurrentLikelihood
+from genjax_models.models.units import Gaussian
 from genjax_models.objectives import MaximumLikelihood
 from genjax_models.optimizers import Adam
+from genjax_models.sound import wav
 
 STEPS, FRAME = 5, 3
 QUICK = Training(2, batch_size=8, evaluate_every=2, chunk=2)
@@ -74,3 +76,20 @@ def test_files_by_the_kind_of_data(tmp_path):
         heard = np.frombuffer(file.readframes(4), np.int16)
     assert np.abs(heard - np.array([1350, -2700, 5400, 0])).max() <= 1
     assert _listen(Arrays("x.npy"), tmp_path, [np.full((2, 3), 0.5)], 1) == []
+
+
+def test_recordings_are_continued_as_wav_files(tmp_path):
+    """At their own rate and loudness: the steps that are kept are the samples of a recording."""
+    (tmp_path / "set").mkdir()
+    for i in range(10):
+        levels = 100 * i + np.arange(STEPS * FRAME)
+        (tmp_path / "set" / f"{i}.wav").write_bytes(wav(levels / 2**15, rate=11025))
+    data = WavFolder(str(tmp_path / "set"), frame=FRAME, scale=500.0)
+    model = RecurrentLikelihood(frame=FRAME, hidden=3, features=3, likelihood=Gaussian())
+    train_run(Config(model, MaximumLikelihood(), Adam(), data, QUICK, Evaluation(1)), tmp_path / "run", log=print)
+    files = continue_run(tmp_path / "run", tmp_path / "out", steps=2, num=1)
+    assert [path.name for path in files] == ["sequences.npy", "continuation_0.wav"]
+    with wave.open(str(files[1])) as file:
+        assert (file.getframerate(), file.getnframes()) == (11025, STEPS * FRAME)
+        heard = np.frombuffer(file.readframes(2 * FRAME), np.int16)
+    assert np.abs(heard - (heard[0] // 100 * 100 + np.arange(2 * FRAME))).max() <= 1  # the noise of a level

@@ -58,6 +58,15 @@ def test_whether_there_is_a_header_is_seen(tmp_path):
         as_csv(tmp_path, "1,b\n3,4\n", header=False).load()
 
 
+def test_a_tsv_file_has_tabs(tmp_path):
+    text = "a\tb\n1\t2\n3\t\n"
+    for name, options in (("x.tsv", {}), ("X.TSV", {}), ("x.csv", {"delimiter": "tab"})):
+        rows = as_csv(tmp_path, text, name, **options).stored()["all"]
+        assert np.array_equal(rows, [[1, 2], [3, math.nan]], equal_nan=True)
+    rows = as_csv(tmp_path, text.replace("\t", ","), "x.tsv", delimiter="comma").stored()["all"]
+    assert np.array_equal(rows, [[1, 2], [3, math.nan]], equal_nan=True)
+
+
 def test_one_file_for_each_split(tmp_path):
     np.save(tmp_path / "train.npy", X[:20])
     np.savez(tmp_path / "test.npz", a=X[25:], b=X)
@@ -121,6 +130,23 @@ def test_noise_is_that_of_other_sources(tmp_path):
         as_csv(tmp_path, CSV, binarization="fixed").load()
 
 
+def test_codes_are_no_levels_before_they_are_scaled(tmp_path):
+    """Levels are refused for the codes, with what makes levels of these, which does."""
+    codes = np.random.RandomState(1).randint(0, 5, (30, 6))
+    np.save(tmp_path / "x.npy", codes)
+    path = str(tmp_path / "x.npy")
+    wrong = r"x.npy: levels: got 5, of values k / 4 in \[0, 1\], but the data hold 0 to 4; "
+    with pytest.raises(DataError, match=wrong + "set scaling to 'unit', if .*, or divide them by 4 before saving"):
+        Files(path, levels=5).load()
+    with pytest.raises(DataError, match=wrong + "divide them by 4 before saving, or leave levels None"):
+        Arrays(path, levels=5).load()
+    scaled = Files(path, levels=5, scaling="unit").load()
+    assert scaled.levels == 5
+    np.save(tmp_path / "x.npy", codes / 4)
+    divided = Arrays(path, levels=5).load()
+    assert all(np.array_equal(a, b) for a, b in zip(scaled[:3], divided[:3], strict=True))
+
+
 def test_a_column_of_labels(tmp_path):
     """It is left out of the examples, and goes through the same permutation."""
     text = "a,kind,b\n" + "".join(f"{i},{('cat', 'ant', 'bee')[i % 3]},{i + 0.5}\n" for i in range(20))
@@ -151,13 +177,38 @@ def test_a_column_of_labels(tmp_path):
         ("age,b\n1,2\n\n3,x y\n", {}, r"row 1 \(line 4\), column 1 \('b'\): got 'x y', expected a number; encode it"),
         ("a,b,c\n1,2,3\nu,2,3\n", {"label": "b"}, r"row 1 \(line 3\), column 0 \('a'\): got 'u'"),
         ("a,b,c\n1,2,3\n1,2,u\n", {"label": "b"}, r"row 1 \(line 3\), column 2 \('c'\): got 'u'"),
-        ("1;2\n3;4\n", {}, r"column 0 \('1;2'\): got '3;4', .* give the `delimiter` if this is more than one cell"),
+        ("1;2\n3;4\n", {}, r"column 0 \('1;2'\): got '3;4', .* The delimiter 'semicolon' splits the rows into 2 cells"),
+        ("1 2\n3 4\n", {}, r"column 0 \('1 2'\): got '3 4', .* Give the `delimiter` if this is more than one cell\.$"),
+        ("a,b\n1,2\n3,N/A\n", {}, r"row 1 \(line 3\), column 1 \('b'\): got 'N/A', .*; leave the cell empty where"),
+        ("1,null\n3,4\n", {}, r"row 0 \(line 1\), column 1: got 'null', .* fill it in or remove the row"),
+        ("1,2\n3, ?\n", {}, r"row 1 \(line 2\), column 1: got ' \?', expected a number; leave the cell empty"),
+        (
+            "a;b;c\n1,7;-0,1;0,4\n1,5;0,9;1,4\n",
+            {},
+            r"line 2\): has 4 cells, .* The delimiter 'semicolon' splits .* 3 cells each; .* such as '1,7' must",
+        ),
+        (
+            "a;b\n1,7;2\n",
+            {"delimiter": "semicolon"},
+            r"column 0 \('a'\): got '1,7', .*; write it with a decimal point, and with nothing between thousands\.$",
+        ),
+        (
+            "# of mine\na,b\n1,2\n",
+            {},
+            r"has 2 cells, expected 1 as in the first line\. Lines that begin with '#' are no",
+        ),
+        (
+            "a,b\n1,2\n# more\n3,4\n",
+            {},
+            r"row 1 \(line 3\): has 1 cells, .* Lines that begin with '#' .* remove them\.$",
+        ),
+        ("# of mine\na;b\n1;2\n", {}, r"got 'a;b', .* remove them\. The delimiter 'semicolon' splits the rows into 2"),
         ("a,b\n1,2\n3,\n", {"label": "b"}, r"row 1 \(line 3\): has no label in column 'b'"),
         ("a,kind\n1,2\n", {"label": "kid"}, r"label: has no column 'kid'. Did you mean 'kind'\?"),
         ("1,2\n1,2\n", {"label": "kid"}, r"label: got 'kid', expected a column by its number, from 0 to 1"),
         ("a\n1\n", {"label": "a"}, r"has the labels 'a' and no other column"),
         ('a,b\n1,"2\n', {}, r"x.csv: cannot be read \(unexpected end of data\)"),
-        (b"a,b\n1,\xff\n", {}, r"x.csv: cannot be read \('utf-8' codec .*expected a .csv file in UTF-8"),
+        (b"a,b\n1,\xff\n", {}, r"x.csv: cannot be read \('utf-8' codec .*expected a file of text in UTF-8"),
         (b"a,b\n1,\x00\n", {}, r"x.csv: (cannot be read|row 0 )"),
         ("1,2\n" * 20 + "3,nan\n,5\n", {}, r"x.csv: 2 of 44 values are NaN .* the first nan at index \(20, 1\)"),
         ("1,2\n" * 20 + "3,1e999\n", {}, r"x.csv: 1 of 42 values are NaN or infinite .* the first inf at index"),
@@ -190,7 +241,7 @@ def test_fields_that_do_not_fit_the_file(tmp_path):
     np.savez(tmp_path / "x.npz", a=X)
     (tmp_path / "x.xlsx").write_bytes(b"PK")
     for name, options, message in (
-        ("x.xlsx", {}, r"x.xlsx: expected a file whose name ends with .npy, .npz, .csv, .parquet"),
+        ("x.xlsx", {}, r"x.xlsx: expected a file whose name ends with .npy, .npz, .csv, .tsv, .parquet"),
         ("x.npz", {"array": "b"}, r"x.npz: array: has no 'b'"),
         ("x.npz", {"label": "a"}, r"x.npz: label: got 'a', but its columns have no names"),
         ("x.csv", {"array": "a"}, r"x.csv: array: got 'a', but only .npz files"),

@@ -65,6 +65,22 @@ def test_folders_of_splits_and_links(tmp_path):
     assert [len(x) for x in source.load()[:3]] == [6, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "names", [("Train", "Valid", "Test"), ("training", "VAL", "Testing"), ("TRAIN", "dev", "test")]
+)
+def test_folders_of_splits_by_any_usual_name(tmp_path, names):
+    for name, count in zip(names, (3, 1, 2), strict=True):
+        for i in range(count):
+            save(tmp_path / name / f"{i}.png", PIXELS[i])
+    source = ImageFolder(str(tmp_path), size=(4, 6))
+    assert [len(x) for x in source.load()[:3]] == [3, 1, 2]
+    assert source.labels() is None
+    save(tmp_path / "validation" / "0.png", PIXELS[0])
+    twice = " and ".join(sorted([names[1], "validation"]))
+    with pytest.raises(DataError, match=rf"has the sub-folders {twice}, which both name the validation split"):
+        source.load()
+
+
 def test_center_crop_and_means_over_areas(tmp_path):
     """The middle in the shape that is asked for; of a whole factor each pixel is the mean of a block."""
     wide = np.zeros((4, 10), np.uint8)
@@ -183,7 +199,9 @@ def test_folders_that_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match=r"set: some of it is in sub-folders, .*alone.png is in none"):
         ImageFolder(str(folder)).labels()
     save(folder / "train" / "x.png", PIXELS[0])
-    with pytest.raises(DataError, match=r"set: has the sub-folders train; expected all of train, valid"):
+    with pytest.raises(
+        DataError, match=r"set: has the sub-folders train; expected all of train \(or training\), valid"
+    ):
         ImageFolder(str(folder)).load()
     for name in ("valid", "test"):
         save(folder / name / "x.png", PIXELS[0])

@@ -12,7 +12,7 @@ from genjax_models import inspection
 from genjax_models.cli import main, open_source
 from genjax_models.config import Config
 from genjax_models.data import Arrays, Digits, Files, Gaussians, ImageFolder, Shards, WavFolder, write_shards
-from genjax_models.errors import ConfigError, DataError, UserError
+from genjax_models.errors import ConfigError, DataError, DataNotice, UserError
 from genjax_models.inspection import inspect_data, inspection_text
 from genjax_models.models import VAE
 from genjax_models.objectives import ELBO
@@ -141,6 +141,64 @@ def test_what_scaling_cuts_is_counted(place):
     assert inspect_data(Files("x.npz"))["clipped"] is None
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "column"),
+    [
+        (",a,b\n5,1,2\n4,3,9\n", {}, "0 ('')"),
+        ("Unnamed: 0,a\n5,1\n4,3\n", {}, "0 ('Unnamed: 0')"),
+        ("a,b\n0,9\n1,7\n2,8\n", {}, "0 ('a')"),
+        ("0,9\n1,7\n2,8\n", {}, "0"),
+        ("0,9,c\n1,7,d\n2,8,c\n", {"label": "2"}, "0"),
+        ("a,b\n0,9\n2,7\n1,8\n", {}, None),
+        ("a,b\n1,9\n2,7\n3,8\n", {}, None),
+        ("a\n0\n1\n2\n", {}, None),
+        ("0,9,c\n1,7,d\n2,8,c\n", {"label": "0"}, None),
+    ],
+)
+def test_a_column_that_numbers_the_rows_is_noticed(place, text, options, column):
+    """Which pandas writes; a column of labels is none of it."""
+    (place / "x.csv").write_text(text if options.get("label") != "0" else text.replace("c", "1").replace("d", "2"))
+    said = Files("x.csv", **options).notices()
+    assert len(said) == (column is not None)
+    assert all(text.startswith(f"column {column} looks like the number of the row, as pandas") for text in said)
+    assert all("to_csv(..., index=False)" in text for text in said)
+
+
+def test_integers_that_become_equal_are_noticed(cli, place):
+    """By inspect-data without a warning, and with one where they are loaded for a run; not where scaling keeps them."""
+    rows = "".join(f"{2**24 + i},k,{i},{2**24 + 2 * i}.5,{-(2**24) - 2 * i}\n" for i in range(20))
+    (place / "x.csv").write_text("id,kind,x,y,z\n" + rows)
+    source = Files("x.csv", label="kind")
+    said = (
+        "distinct integers beyond 16777216 become equal, as float32 does not hold all: column 0 ('id'), where 19 "
+        "become 11. Remove a column that only numbers the rows, set scaling to 'unit', or subtract a constant before "
+        "saving."
+    )
+    assert inspect_data(source)["notices"] == [said]
+    assert f"\nnotice: {said}\n" in cli("inspect-data", "x.csv", "--label", "kind")[1]
+    with pytest.warns(DataNotice, match=r"x.csv: distinct integers .* column 0 \('id'\), where 19 become 11"):
+        source.load()
+    scaled = Files("x.csv", label="kind", scaling="unit")
+    assert scaled.notices() == []
+    assert len(np.unique(scaled.load().train[:, 0])) == 16
+    np.savez("x.npz", train=[[2**40 + i, i] for i in range(9)], valid=[[2**40, 1.5]], test=[[2**40 - 1, 1e300]])
+    (said,) = Arrays("x.npz").notices()
+    assert "column 0, where 10 become 1. Remove a column that only numbers the rows, or subtract" in said
+
+
+def test_bytes_of_a_table_that_are_divided_are_noticed(place):
+    x = np.arange(60, dtype=np.uint8).reshape(20, 3)
+    np.save("x.npy", x)
+    np.save("images.npy", x.reshape(20, 1, 3))
+    np.save("bits.npy", x % 2)
+    np.save("wide.npy", x.astype(np.int32))
+    for kind in (Arrays, Files):
+        (said,) = inspect_data(kind("x.npy"))["notices"]
+        assert said.startswith("values of dtype uint8 were divided by 255")
+        assert kind("x.npy", image_shape=(1, 3)).notices() == []
+        assert not any(kind(f"{name}.npy").notices() for name in ("images", "bits", "wide"))
+
+
 def test_a_picture_of_images(cli, place):
     """As they are, thresholded and drawn, never over another file."""
     (place / "set").mkdir()
@@ -230,7 +288,8 @@ def test_what_a_name_opens(cli, place):
         assert open_source(name, None, fields) == expected
     for name, fields, message in (
         ("digit", {}, "digit: expected a data source, a config file, .* Did you mean 'digits'"),
-        ("files", {}, "files: .*'path'; give a Python file that sets CONFIG with it"),
+        ("files", {}, "files: needs --path, the file, or that of the training split"),
+        ("sklearn", {}, r"sklearn: needs --loader, the name of the function in sklearn.datasets\.$"),
         ("digits", {"binarisation": "none"}, "has no field 'binarisation'. Did you mean 'binarization'"),
         ("none.py", {}, "none.py: no such file"),
     ):

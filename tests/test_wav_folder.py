@@ -5,9 +5,11 @@ import wave
 
 import numpy as np
 import pytest
+from fuzz.readers import riff
 
 from genjax_models.config import validate
 from genjax_models.data import WavFolder, examples, require_labels
+from genjax_models.data.speech import read_wav
 from genjax_models.errors import ConfigError, DataError
 
 
@@ -70,6 +72,57 @@ def test_pieces_stay_with_their_recording(folder):
     assert set.union(*seen) == set(range(10))
 
 
+LEVELS = np.array([-(2**15), -300, 0, 1, 256, 2**14, 2**15 - 1])
+
+
+def packed(kind, bits):
+    """The levels in a kind of samples, of as many bits as it has."""
+    if kind == 3:
+        return (LEVELS / 2**15).astype(f"<f{bits // 8}").tobytes()
+    if bits == 8:
+        return (LEVELS // 256 + 128).astype(np.uint8).tobytes()
+    wide = (LEVELS.astype(np.int64) << (bits - 16)).astype("<i8")
+    return wide.view(np.uint8).reshape(-1, 8)[:, : bits // 8].tobytes()
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)])
+def test_every_kind_of_sample(kind, bits):
+    """All are levels of 16 bits; what is said in the longer form of the header is the same."""
+    expected = LEVELS // 256 * 256 if bits == 8 else LEVELS
+    data = packed(kind, bits)
+    for extensible in (False, True):
+        samples, rate = read_wav(riff(data, kind, bits, 1, 44100, extensible), "x", "Mend it.")
+        assert (samples.dtype, rate) == (np.int16, 44100)
+        assert np.array_equal(samples, expected)
+
+
+def test_channels_become_their_mean():
+    two = np.array([[100, 300], [-32768, -32768], [7, -7], [32767, 32767]], "<i2")
+    assert read_wav(wav(two, channels=2), "x", "")[0].tolist() == [200, -32768, 0, 32767]
+    floats = np.array([[0.5, -0.25, 0.125], [1, 1, 1]], "<f4").tobytes()
+    assert read_wav(riff(floats, 3, 32, 3), "x", "")[0].tolist() == [4096, 32767]  # 1 is beyond the last level
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (riff(np.array([0, np.nan], "<f8").tobytes(), 3, 64, 1), "holds samples from nan to nan"),
+        (riff(np.array([0, -np.inf], "<f4").tobytes(), 3, 32, 1), "holds samples from -inf to 0"),
+        (riff(bytes(16), 1, 64, 1), "samples of 64 bits in format 1"),
+        (riff(bytes(16), 3, 16, 1), "samples of 16 bits in format 3"),
+        (riff(bytes(16), 2, 16, 1, extensible=True), "samples of 16 bits in format 2"),
+        (riff(bytes(16), 1, 16, 0), "0 channels, 0 bytes for a sample of each, 8000 of them a second"),
+        (riff(bytes(16), 1, 16, 1, rate=0), "1 channels, 2 bytes for a sample of each, 0 of them a second"),
+        (riff(bytes(16), 1, 24, 2)[:-1], "it ends within a sample"),
+        (riff(bytes(16), 1, 16, 1)[:40], "it has no samples"),
+        (riff(bytes(16), 1, 16, 1).replace(b"fmt ", b"else"), "its format is missing or cut short"),
+    ],
+)
+def test_samples_that_are_refused(content, message):
+    with pytest.raises(DataError, match=rf"x: .*{message}.*\. Mend it\."):
+        read_wav(content, "x", "Mend it.")
+
+
 def test_folders_of_splits(tmp_path):
     for name, numbers in (("train", (1, 2, 3)), ("valid", (4,)), ("test", (5, 6))):
         for i in numbers:
@@ -80,20 +133,20 @@ def test_folders_of_splits(tmp_path):
 
 
 def test_files_that_cannot_be_used_are_all_named(folder):
-    save(folder / "a" / "stereo.wav", wav([1, 2, 3, 4], channels=2))
-    save(folder / "a" / "wide.wav", wav([1, 2, 3, 4], width=4))
+    save(folder / "a" / "loud.wav", riff(np.array([0, -0.5, 1.5], "<f4").tobytes(), 3, 32, 1))
+    save(folder / "a" / "law.wav", riff(bytes(8), 7, 8, 1))
     save(folder / "b" / "text.wav", b"RIFF")
     save(folder / "b" / "short.wav", wav([1, 2]))
     with pytest.raises(DataError, match=r"set: 4 of 14 recordings cannot be used:\n") as raised:
         WavFolder(str(folder), frame=3).load()
     for message in (
-        "stereo.wav: got 2 channels of 16 bits, expected one of 16. Save it as a mono",
-        "wide.wav: got 1 channels of 32 bits",
-        "text.wav: cannot be read as a WAV file",
+        "loud.wav: holds samples from -0.5 to 1.5, expected finite ones in [-1, 1]. Save it as a WAV file of integers",
+        "law.wav: cannot be read as a WAV file (samples of 8 bits in format 7, expected integers of 8, 16, 24 or 32",
+        "text.wav: cannot be read as a WAV file (it does not begin as one)",
         "short.wav: has 2 samples, fewer than a frame of 3",
     ):
         assert message in str(raised.value)
-    for name in ("a/stereo", "a/wide", "b/text", "b/short"):
+    for name in ("a/loud", "a/law", "b/text", "b/short"):
         (folder / f"{name}.wav").unlink()
     save(folder / "b" / "other.wav", wav(np.arange(9), rate=44100))
     with pytest.raises(DataError, match=r"set: has recordings of 8000, 44100 samples a second; expected one"):

@@ -12,7 +12,7 @@ import numpy as np
 from genjax_models.config import config, field, validate
 from genjax_models.data.dataset import Labels
 from genjax_models.data.folder import missing, places_of
-from genjax_models.data.own_rows import OwnRows, flattened
+from genjax_models.data.own_rows import OwnRows, divided_notice, flattened
 from genjax_models.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -192,6 +192,17 @@ class Arrays(OwnRows):
         validate(self)
         path = find_own(self.path, data_dir)
         return str(path), *flattened(read(path), str(path), self.image_shape)
+
+    def notices(self, data_dir: str | None = None) -> list[str]:
+        """What in the data may not be meant, though they can be used, in sentences.
+
+        Raises:
+            DataError: as `stored`.
+        """
+        return [
+            *super().notices(data_dir),
+            *divided_notice(read(find_own(self.path, data_dir)), self.image_shape),
+        ]
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The labels that a `.npz` file has beside its three splits; None where it has none.

@@ -1,8 +1,9 @@
-"""A user's own tables, from `.npy`, `.npz`, `.csv` and `.parquet` files."""
+"""A user's own tables, from `.npy`, `.npz`, `.csv`, `.tsv` and `.parquet` files."""
 
 import csv
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,21 +13,28 @@ import numpy as np
 from genjax_models.config import config, field, validate
 from genjax_models.data.arrays import SPLITS, find_own, labels_of, read, require_room
 from genjax_models.data.dataset import Labels
-from genjax_models.data.own_rows import ScaledRows, flattened, parted
+from genjax_models.data.own_rows import ScaledRows, divided_notice, flattened, parted
 from genjax_models.errors import DataError, nearest
 
-SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet")
 Delimiter = Literal["comma", "semicolon", "tab"]
 CHARACTERS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTES_A_CELL = 8  # of float64
+# What tables have for a missing value, in small letters.
+MISSING = ("na", "n/a", "#n/a", "null", "none", "nil", "?", "-")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)+")
+ROWS_TRIED = 100  # by other delimiters
 MOST_DIGITS = 19  # of an integer of 64 bits; a longer class is a name
 
 
 class Table(NamedTuple):
-    """What is read of a file: its arrays by split or under "all", and the label of each row, where there are any."""
+    """What is read of a file: its arrays by split or under "all", and where there are any the label of each row, what
+    messages call the columns, and whether the first of these looks like the number of the row."""
 
     arrays: dict[str, np.ndarray]
     labels: np.ndarray | None = None
+    columns: list[str] | None = None
+    numbered: bool = False
 
 
 def _number(cell: str) -> float | None:
@@ -41,7 +49,7 @@ def _number(cell: str) -> float | None:
 
 
 def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of each line of a `.csv` file that is not empty, and its cells."""
+    """The number of each line of a table of text that is not empty, and its cells."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -49,7 +57,7 @@ def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 if any(cell.strip() for cell in cells):
                     yield reader.line_num, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); expected a .csv file in UTF-8.") from error
+        raise DataError(f"{path}: cannot be read ({error}); expected a file of text in UTF-8.") from error
 
 
 def _column(names: list[str] | None, width: int, wanted: str, path: Path) -> int:
@@ -64,11 +72,11 @@ def _column(names: list[str] | None, width: int, wanted: str, path: Path) -> int
 
 
 def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "comma", label: str | None = None) -> Table:
-    """The numbers of a `.csv` file, float64 [N, D], with NaN for empty cells, and its column of labels as text.
+    """The numbers of a table of text, float64 [N, D], with NaN for empty cells, and its column of labels as text.
 
     Args:
         path: the file, in UTF-8.
-        header: whether its first line names the columns; None: if any cell of it is no number.
+        header: whether its first line names the columns; None: if any cell of it is neither a number nor missing.
         delimiter: between the cells.
         label: the column with the labels, by name, or by number from 0 where no header names it.
 
@@ -83,7 +91,7 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
     width = len(first[1])
     if header is None:
         others = (cell for i, cell in enumerate(first[1]) if str(i) != label)
-        header = any(_number(cell) is None for cell in others)
+        header = any(_number(cell) is None and not _is_missing(cell) for cell in others)
     names = [cell.strip() for cell in first[1]] if header else None
     at = None if label is None else _column(names, width, label, path)
     if at is not None and width == 1:
@@ -94,7 +102,8 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
     for row, (line, cells) in enumerate(rows):
         place = f"{path}: row {row} (line {line})"
         if len(cells) != width:
-            raise DataError(f"{place}: has {len(cells)} cells, expected {width} as in the first line.")
+            advice = _advice(path, delimiter, cells[0])
+            raise DataError(f"{place}: has {len(cells)} cells, expected {width} as in the first line.{advice}")
         if at is not None:
             if not (text := cells.pop(at).strip()):
                 raise DataError(f"{place}: has no label in column {label!r}; fill it in, or remove the row.")
@@ -102,26 +111,72 @@ def read_csv(path: Path, header: bool | None = None, delimiter: Delimiter = "com
         try:
             numbers.append(np.array(cells, np.float64))  # several times as fast as cell by cell
         except ValueError:
-            numbers.append(np.array([_require_number(c, i, place, at, names) for i, c in enumerate(cells)]))
+            wrong = next((i for i, cell in enumerate(cells) if _number(cell) is None), None)
+            if wrong is not None:
+                named = _called(wrong if at is None or wrong < at else wrong + 1, names)
+                advice = _advice(path, delimiter, cells[wrong])
+                advice = advice or " Give the `delimiter` if this is more than one cell."
+                raise DataError(_no_number(f"{place}, column {named}", cells[wrong], advice)) from None
+            numbers.append(np.array([_number(cell) for cell in cells], np.float64))
         if row % 4096 == 0:
             require_room(BYTES_A_CELL * len(numbers) * width, str(path))
     if not numbers:
         raise DataError(f"{path}: has a header and no rows; expected rows of numbers.")
-    return Table(
-        {"all": np.stack(numbers)}, None if at is None else np.array(labels, object)
-    )  # one long label makes text of an array long for all
+    x = np.stack(numbers)
+    columns = [_called(i, names) for i in range(width) if i != at]
+    pandas = names is not None and at != 0 and names[0] in ("", "Unnamed: 0")
+    numbered = at != 0 and x.shape[1] > 1 and (pandas or (len(x) > 2 and np.array_equal(x[:, 0], np.arange(len(x)))))
+    # One long label makes text of an array long for all.
+    return Table({"all": x}, None if at is None else np.array(labels, object), columns, numbered)
 
 
-def _require_number(cell: str, i: int, place: str, at: int | None, names: list[str] | None) -> float:
-    number = _number(cell)
-    if number is None:
-        column = i if at is None or i < at else i + 1
-        name = f"{column}" if names is None else f"{column} ({names[column]!r})"
-        raise DataError(
-            f"{place}, column {name}: got {cell[:60]!r}, expected a number; encode it as numbers, remove the column, "
-            "name it as `label` if it has the classes, or give the `delimiter` if this is more than one cell."
+def _called(column: int, names: list[str] | None) -> str:
+    """What messages call a column."""
+    return f"{column}" if names is None else f"{column} ({names[column]!r})"
+
+
+def _is_missing(cell: str) -> bool:
+    """Whether a cell has what other programs write for a missing value."""
+    return cell.strip().lower() in MISSING
+
+
+def _no_number(place: str, cell: str, advice: str = "") -> str:
+    """What is wrong with a cell of text where a number is expected, and what to do, to which there may be more."""
+    said = f"{place}: got {cell[:60]!r}, expected a number; "
+    if _is_missing(cell):
+        return (
+            f"{said}leave the cell empty where the value is missing, which `genjax-models inspect-data` counts, and "
+            "fill it in or remove the row before training."
         )
-    return number
+    if DECIMAL_COMMA.fullmatch(cell.strip()):
+        return f"{said}write it with a decimal point, and with nothing between thousands."
+    return f"{said}encode it as numbers, remove the column, or name it as `label` if it has the classes.{advice}"
+
+
+def _rows_by(path: Path, character: str) -> list[list[str]]:
+    """The first rows of a table as another character splits them, all of one length; none where it does not."""
+    try:
+        lines = itertools.islice(_lines(path, character), ROWS_TRIED)
+        rows = [cells for _, cells in lines if not cells[0].lstrip().startswith("#")]
+    except DataError:
+        return []
+    return rows if len({len(cells) for cells in rows}) == 1 and len(rows[0]) > 1 else []
+
+
+def _advice(path: Path, delimiter: Delimiter, cell: str) -> str:
+    """What else may be the matter with a table that cannot be read at a cell, in sentences."""
+    said = ""
+    _, first = next(_lines(path, CHARACTERS[delimiter]))
+    if any(text.lstrip().startswith("#") for text in (first[0], cell)):
+        said += " Lines that begin with '#' are no comments here; remove them."
+    for other, character in CHARACTERS.items():
+        if other == delimiter or not (rows := _rows_by(path, character)):
+            continue
+        said += f" The delimiter {other!r} splits the rows into {len(rows[0])} cells each; set `delimiter` to it."
+        if commas := [c.strip() for cells in rows for c in cells if DECIMAL_COMMA.fullmatch(c.strip())]:
+            said += f" Numbers such as {commas[0][:60]!r} must be written with a decimal point first."
+        break
+    return said
 
 
 def read_parquet(path: Path, label: str | None = None) -> Table:
@@ -170,11 +225,9 @@ def read_parquet(path: Path, label: str | None = None) -> Table:
             continue
         for row, value in enumerate(values):
             if value is not None and not isinstance(value, (bool, int, float)):  # a time too is no number
-                raise DataError(
-                    f"{path}: row {row}, column {name!r}: got {str(value)[:60]!r}, expected a number; encode it as "
-                    "numbers, remove the column, or name it as `label` if it has the classes."
-                )
-    return Table({"all": np.column_stack([x.astype(np.float64) for x in columns.values()])}, labels)
+                raise DataError(_no_number(f"{path}: row {row}, column {name!r}", str(value)))
+    called = [_called(names.index(name), names) for name in columns]
+    return Table({"all": np.column_stack([x.astype(np.float64) for x in columns.values()])}, labels, called)
 
 
 def _by_pandas(path: Path) -> dict[str, np.ndarray]:
@@ -204,7 +257,7 @@ def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @config
 class Files(ScaledRows):
-    """Your own tables from `.npy`, `.npz`, `.csv` or `.parquet` files: rows [N, D], of arrays also images.
+    """Your own tables from `.npy`, `.npz`, `.csv`, `.tsv` or `.parquet` files: rows [N, D], of arrays also images.
 
     One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and `test`
     is used as it is split, and so are three files. Every column of a table is a number, but for the one named as
@@ -226,9 +279,12 @@ class Files(ScaledRows):
         default=None, nonempty=True, help="the array of a .npz file; None: its train, valid and test, or its only one"
     )
     header: bool | None = field(
-        default=None, help="whether the first line of a .csv file names its columns; None: if a cell of it is no number"
+        default=None,
+        help="whether the first line of a .csv or .tsv file names its columns; None: if a cell of it is text",
     )
-    delimiter: Delimiter = field(default="comma", help="what stands between the cells of a .csv file")
+    delimiter: Delimiter | None = field(
+        default=None, help="what stands between the cells; None: tabs in a .tsv file, commas in a .csv file"
+    )
     label: str | None = field(
         default=None,
         nonempty=True,
@@ -259,8 +315,9 @@ class Files(ScaledRows):
                 f"{path}: label: got {self.label!r}, but its columns have no names; a .npz file has labels as "
                 "train_labels, valid_labels and test_labels."
             )
-        if suffix == ".csv":
-            return read_csv(path, self.header, self.delimiter, self.label)
+        if suffix in (".csv", ".tsv"):
+            delimiter = self.delimiter or ("tab" if suffix == ".tsv" else "comma")
+            return read_csv(path, self.header, delimiter, self.label)
         if suffix == ".parquet":
             return read_parquet(path, self.label)
         return Table(read(path) if self.array is None else read(path, self._choose))
@@ -282,10 +339,35 @@ class Files(ScaledRows):
                 )
         return str(path), tables
 
-    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+    def _arrays(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], Table]:
+        """What the messages call the data, the arrays by split or under "all", and the first table."""
         source, tables = self._tables(data_dir)
-        arrays = tables.arrays if isinstance(tables, Table) else {k: t.arrays["all"] for k, t in tables.items()}
+        if isinstance(tables, Table):
+            return source, tables.arrays, tables
+        return source, {name: table.arrays["all"] for name, table in tables.items()}, tables["train"]
+
+    def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
+        source, arrays, _ = self._arrays(data_dir)
         return source, *flattened(arrays, source, self.image_shape)
+
+    def _column_names(self, data_dir: str | None) -> list[str] | None:
+        return self._arrays(data_dir)[2].columns
+
+    def notices(self, data_dir: str | None = None) -> list[str]:
+        """What in the data may not be meant, though they can be used, in sentences.
+
+        Raises:
+            DataError: as `stored`.
+        """
+        source, arrays, first = self._arrays(data_dir)
+        rows, _ = flattened(arrays, source, self.image_shape)
+        found = [*self._merged(rows, first.columns), *divided_notice(arrays, self.image_shape)]
+        if first.numbered and first.columns is not None:
+            found.append(
+                f"column {first.columns[0]} looks like the number of the row, as pandas writes it, and is taken as a "
+                "feature: save the table without it, by to_csv(..., index=False), unless that is meant."
+            )
+        return found
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The column `label`, or the labels that a `.npz` file has beside its three splits; None where there are none.

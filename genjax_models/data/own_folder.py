@@ -13,7 +13,12 @@ from genjax_models.data.own_rows import parted
 from genjax_models.errors import DataError
 
 SHOWN = 5  # files that an error names
-NAMES = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation", "test": "test"}
+SPLIT_NAMES = {  # in small letters
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 class Found(NamedTuple):
@@ -38,7 +43,7 @@ def find_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Found]:
         what: they are, for messages.
 
     Raises:
-        DataError: no such files; folders of some splits alone, or of one split by two names; files beside them.
+        DataError: no such files; folders of some splits alone, or two of one split; files beside them.
     """
 
     def stop(error: OSError) -> None:
@@ -53,20 +58,27 @@ def find_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Found]:
         raise DataError(f"{folder}: holds no {what}; expected files that end with {', '.join(suffixes)}.")
     paths.sort(key=Path.as_posix)
     top = {path.parts[0] for path in paths if len(path.parts) > 1}
-    named = [name for name in sorted(top) if name in NAMES]
+    named = {name: SPLIT_OF[name.lower()] for name in sorted(top) if name.lower() in SPLIT_OF}
     if not named:
         return [Found(folder / path, "all", path.parts[0] if len(path.parts) > 1 else None) for path in paths]
-    if sorted(NAMES[name] for name in named) != ["test", "train", "validation"]:
+    for split in SPLIT_NAMES:
+        if len(same := [name for name in named if named[name] == split]) > 1:
+            raise DataError(
+                f"{folder}: has the sub-folders {' and '.join(same)}, which both name the {split} split; expected one, "
+                "so bring them together or rename one."
+            )
+    if len(named) < len(SPLIT_NAMES):
         raise DataError(
-            f"{folder}: has the sub-folders {', '.join(named)}; expected all of train, valid (or validation) and test, "
-            "once each, for data that are split, or classes of other names."
+            f"{folder}: has the sub-folders {', '.join(named)}; expected all of train (or training), valid (or "
+            "validation, val, dev) and test (or testing), in any letter case, for data that are split, or classes of "
+            "other names."
         )
-    if others := [path for path in paths if path.parts[0] not in NAMES or len(path.parts) == 1]:
+    if others := [path for path in paths if path.parts[0] not in named or len(path.parts) == 1]:
         raise DataError(
             f"{folder}: has train, validation and test in sub-folders, and other {what} beside them, such as "
             f"{others[0]}; move them into a split."
         )
-    return [Found(folder / p, NAMES[p.parts[0]], p.parts[1] if len(p.parts) > 2 else None) for p in paths]
+    return [Found(folder / p, named[p.parts[0]], p.parts[1] if len(p.parts) > 2 else None) for p in paths]
 
 
 def find_in_folder(

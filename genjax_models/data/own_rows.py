@@ -2,7 +2,8 @@
 
 import abc
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,9 +22,16 @@ from genjax_models.data.dataset import (
     require_finite,
     split,
 )
-from genjax_models.errors import DataError
+from genjax_models.errors import DataError, DataNotice
 
 Scaling = Literal["none", "unit"]
+EXACT = 1 << 24  # up to here float32 holds every integer
+SHOWN = 3  # columns that a notice names
+
+
+def is_divided(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether bytes among the arrays are divided by 255."""
+    return any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
 
 
 def flattened(
@@ -39,7 +47,7 @@ def flattened(
     Raises:
         DataError: what are no numbers, an array of another rank or without values, examples of different shapes.
     """
-    scale = any(x.dtype == np.uint8 and x.size > 0 and x.max() > 1 for x in arrays.values())
+    scale = is_divided(arrays)
     rows, shapes = {}, {}
     for key, x in arrays.items():
         name = source if key == "all" else f"{source}, {key}"
@@ -71,6 +79,13 @@ def flattened(
     return rows, image_shape or (shape if len(shape) > 1 else None)
 
 
+def divided_notice(arrays: Mapping[str, np.ndarray], image_shape: tuple[int, ...] | None) -> list[str]:
+    """What there is to say where bytes of a table, no images, were divided by 255."""
+    if image_shape is not None or any(x.ndim != 2 for x in arrays.values()) or not is_divided(arrays):
+        return []
+    return ["values of dtype uint8 were divided by 255, as grey levels are; save counts or codes as another dtype."]
+
+
 def finite(
     rows: Mapping[str, np.ndarray], source: str, image_shape: tuple[int, ...] | None = None
 ) -> dict[str, np.ndarray]:
@@ -84,6 +99,37 @@ def finite(
         examples = out[key].reshape(len(x), *image_shape) if fits and image_shape else out[key]
         require_finite(examples, source if key == "all" else f"{source}, {key}")
     return out
+
+
+def merged_integers(rows: Mapping[str, np.ndarray]) -> list[tuple[int, int, int]]:
+    """The columns of rows [N, D] with integers that become equal as float32: their number, how many distinct ones
+    beyond 2^24 there are in all splits, and how many are left."""
+    wide = [x for x in rows.values() if x.dtype.kind in "iuf" and np.promote_types(x.dtype, np.float32) != np.float32]
+    large = [((x > EXACT) | (x < -EXACT)).any(axis=0) for x in wide]
+    found = []
+    for column in np.flatnonzero(np.any(large, axis=0)) if wide else ():
+        values = np.unique(np.concatenate([x[:, column] for x in wide]))
+        values = values[((values > EXACT) | (values < -EXACT)) & (values == np.rint(values))]
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        distinct, left = int(np.isfinite(single).sum()), len(np.unique(single[np.isfinite(single)]))
+        if left < distinct:
+            found.append((int(column), distinct, left))
+    return found
+
+
+def merged_notice(found: Sequence[tuple[int, int, int]], columns: Sequence[str] | None, scaled: bool) -> str:
+    """What to say of columns that `merged_integers` found, by what messages call them, or by their numbers."""
+    named = [
+        f"column {column if columns is None else columns[column]}, where {distinct} become {left}"
+        for column, distinct, left in found[:SHOWN]
+    ]
+    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    scaling = ", set scaling to 'unit'" if scaled else ""
+    return (
+        f"distinct integers beyond {EXACT} become equal, as float32 does not hold all: {'; '.join(named)}{more}. "
+        f"Remove a column that only numbers the rows{scaling}, or subtract a constant before saving."
+    )
 
 
 def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
@@ -118,6 +164,14 @@ def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, n
             f"{source}: {count} of {sum(x.size for x in parts)} values are outside [0, 1] (minimum {low:g}, "
             f"maximum {high:g}), and binarization {noise.binarization!r} takes intensities in [0, 1]. Scale "
             "the values before saving, or set binarization to 'none' for real data."
+        )
+    if not unit and noise.levels is not None and noise.dequantization is None:
+        most = noise.levels - 1
+        scaled = hasattr(noise, "scaling")
+        scaling = "set scaling to 'unit', if the training split has the first and the last, or " if scaled else ""
+        raise DataError(
+            f"{source}: levels: got {noise.levels}, of values k / {most} in [0, 1], but the data hold {low:g} to "
+            f"{high:g}; {scaling}divide them by {most} before saving, or leave levels None for real data."
         )
     if noise.dequantization is not None and not unit:
         raise DataError(
@@ -225,14 +279,38 @@ class OwnRows(DataConfig):
         """
         return self._rows(data_dir)[1]
 
+    def _column_names(self, data_dir: str | None) -> Sequence[str] | None:
+        """What the messages call the columns; None where that is their numbers from 0."""
+        return None
+
+    def _merged(self, rows: Mapping[str, np.ndarray], columns: Sequence[str] | None) -> list[str]:
+        """What there is to say of integers that become equal."""
+        found = merged_integers(rows)
+        return [merged_notice(found, columns, hasattr(self, "scaling"))] if found else []
+
+    def notices(self, data_dir: str | None = None) -> list[str]:
+        """What in the data may not be meant, though they can be used, in sentences.
+
+        Raises:
+            DataError: as `stored`.
+        """
+        return self._merged(self.stored(data_dir), self._column_names(data_dir))
+
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits; images are flattened to rows, and `image_shape` tells their shape.
 
         Raises:
             DataError: what cannot be read; dtypes or shapes that do not fit; values that are missing or not finite;
                 binarization of values outside [0, 1].
+
+        Warns:
+            DataNotice: distinct integers that become equal as float32.
         """
-        return self.dataset(*self._rows(data_dir))
+        source, rows, image_shape = self._rows(data_dir)
+        if self._merged(rows, None):
+            for notice in self._merged(rows, self._column_names(data_dir)):
+                warnings.warn(f"{source}: {notice}", DataNotice, stacklevel=2)
+        return self.dataset(source, rows, image_shape)
 
     def dataset(self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None) -> Dataset:
         """The three splits of rows as `_rows` gives them: scaled, split, and with noise.
@@ -254,6 +332,9 @@ class ScaledRows(OwnRows):
         help="unit: to [0, 1] by the range of the training split; none: the values as they are",
         kw_only=True,
     )
+
+    def _merged(self, rows: Mapping[str, np.ndarray], columns: Sequence[str] | None) -> list[str]:
+        return super()._merged(rows, columns) if self.scaling == "none" else []
 
     def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
         """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""

@@ -2,7 +2,7 @@
 
 import io
 import re
-import wave
+import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,27 +21,100 @@ TEST, VALIDATION = range(5), range(5, 10)  # takes; the others are for training
 FIX = (
     "It is a zip file of 16-bit mono WAV files named DIGIT_SPEAKER_TAKE.wav, as the free spoken digit dataset has them."
 )
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of a WAV file; the last says by a longer chunk which one it is
+OF_FORMATS = bytes.fromhex("000000001000800000aa00389b71")  # what follows the number of a format there
+WIDTHS = {PCM: (1, 2, 3, 4), FLOAT: (4, 8)}  # bytes of a sample
+
+
+def _chunks_of(content: bytes) -> tuple[bytes, bytes, bool]:
+    """The format chunk of a WAV file, its samples, and whether all that it claims are there.
+
+    Raises:
+        DataError: one of the two is not there.
+    """
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        raise DataError("it does not begin as one")
+    at, form = 12, b""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"fmt ":
+            form = content[at : at + min(size, 40)]
+        elif name == b"data":
+            return form, content[at : at + size], at + size <= len(content)
+        at += size + size % 2
+    raise DataError("it has no samples")
+
+
+def _format_of(chunk: bytes) -> tuple[int, int, int, int]:
+    """The kind of a WAV file's samples, their bytes, the channels, and samples a second, of its format chunk.
+
+    Raises:
+        DataError: another kind than is read, or figures that contradict each other.
+    """
+    if len(chunk) < 16:
+        raise DataError("its format is missing or cut short")
+    kind, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", chunk)
+    if kind == EXTENSIBLE and len(chunk) == 40 and chunk[26:] == OF_FORMATS:
+        (kind,) = struct.unpack_from("<H", chunk, 24)
+    width = (bits + 7) // 8
+    if width not in WIDTHS.get(kind, ()):
+        raise DataError(
+            f"samples of {bits} bits in format {kind}, expected integers of 8, 16, 24 or 32 bits, format {PCM}, or "
+            f"floats of 32 or 64, format {FLOAT}"
+        )
+    if not channels or not rate or block != channels * width:
+        raise DataError(f"{channels} channels, {block} bytes for a sample of each, {rate} of them a second")
+    return kind, width, channels, rate
+
+
+def _levels_of(data: bytes, kind: int, width: int, channels: int) -> np.ndarray:
+    """Samples as the nearest of the 65,536 levels of 16 bits, int16 [n], the mean of the channels.
+
+    Raises:
+        DataError: floats that are not finite or beyond [-1, 1].
+    """
+    if (kind, width, channels) == (PCM, 2, 1):
+        return np.frombuffer(data, "<i2")
+    if kind == FLOAT:
+        with np.errstate(invalid="ignore"):  # some NaN warn of themselves
+            x = np.frombuffer(data, f"<f{width}").astype(np.float64)
+        if x.size and not np.abs(x).max() <= 1:  # nor NaN
+            raise DataError(f"holds samples from {x.min():g} to {x.max():g}, expected finite ones in [-1, 1]")
+    elif width == 1:
+        x = np.frombuffer(data, np.uint8) / 2.0**7 - 1
+    elif width == 3:  # the upper bytes of 32 bits
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        x = wide.view("<i4").ravel() / 2.0**31
+    else:
+        x = np.frombuffer(data, f"<i{width}") / 2.0 ** (8 * width - 1)
+    mean = x.reshape(-1, channels).mean(axis=1)
+    return np.clip(np.rint(mean * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
 
 def read_wav(content: bytes, name: str, fix: str) -> tuple[np.ndarray, int]:
     """The samples, int16 [n], of a WAV file, and how many there are in a second.
 
+    Integers of 8, 16, 24 or 32 bits and floats of 32 or 64 become the nearest of the 65,536 levels that 16 bits have
+    for [-1, 1], several channels their mean. What a file claims beyond its end, as one written to a pipe does, is no
+    part of it.
+
     Raises:
-        DataError: no mono WAV file of 16 bits.
+        DataError: no WAV file, or one of other samples; floats that are not finite or beyond [-1, 1].
     """
     try:
-        with wave.open(io.BytesIO(content)) as file:
-            if (file.getsampwidth(), file.getnchannels()) != (2, 1):
-                raise DataError(
-                    f"{name}: got {file.getnchannels()} channels of {8 * file.getsampwidth()} bits, expected one of "
-                    f"16. {fix}"
-                )
-            return np.frombuffer(file.readframes(file.getnframes()), "<i2"), file.getframerate()
-    # Broken headers make it raise errors of several kinds.
-    except (wave.Error, EOFError, RuntimeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{name}: cannot be read as a WAV file ({error!r}). {fix}") from error
+        form, data, whole = _chunks_of(content)
+        kind, width, channels, rate = _format_of(form)
+        rest = len(data) % (width * channels)
+        if rest and not whole:
+            raise DataError("it ends within a sample")
+    except DataError as error:
+        raise DataError(f"{name}: cannot be read as a WAV file ({error}). {fix}") from None
+    try:
+        return _levels_of(data[: len(data) - rest], kind, width, channels), rate
+    except DataError as error:
+        raise DataError(f"{name}: {error}. {fix}") from None
 
 
 def framed(parts: Sequence[Sequence[np.ndarray]], frame: int, scale: float, source: str) -> Dataset:

@@ -13,19 +13,20 @@ from genjax_models.data.own_rows import check_fractions
 from genjax_models.data.speech import framed, read_wav
 from genjax_models.errors import DataError
 
-FIX = "Save it as a mono WAV file of 16 bits, or leave it out."
+FIX = "Save it as a WAV file of integers of 16 bits, or leave it out."
 
 
 @config
 class WavFolder(DataConfig):
-    """Your own recordings, from a folder of mono WAV files of 16 bits: T steps of `frame` samples each, with masks.
+    """Your own recordings, from a folder of WAV files: T steps of `frame` samples each, with masks.
 
-    Sample k becomes (k + u) / scale, with one draw of u uniform on [0, 1) for good, as `Speech` has it. What does not
-    fill a frame is left out, and with `steps` a recording is cut into pieces of so many frames and a rest. Rows are
-    [T * frame], T the longest of all splits, zeros after the end. Sub-folders named `train`, `valid` (or `validation`,
-    `val`) and `test` are the splits; otherwise the recordings, in the order of their paths, are split by a fixed
-    permutation, and pieces of one stay together. The first sub-folder below, where there is one, is a recording's
-    class. All have the same number of samples a second.
+    Integers of 8, 16, 24 or 32 bits and floats of 32 or 64 are read, as the nearest of the 65,536 levels of 16 bits,
+    and several channels as their mean. Sample k becomes (k + u) / scale, with one draw of u uniform on [0, 1) for good,
+    as `Speech` has it. What does not fill a frame is left out, and with `steps` a recording is cut into pieces of so
+    many frames and a rest. Rows are [T * frame], T the longest of all splits, zeros after the end. Sub-folders named
+    `train`, `valid` and `test`, or by other names that `ImageFolder` takes, are the splits; otherwise the recordings,
+    in the order of their paths, are split by a fixed permutation, and pieces of one stay together. The first sub-folder
+    below, where there is one, is a recording's class. All have the same number of samples a second.
     """
 
     path: str = field(nonempty=True, help="the folder; looked for from the working folder, then in the data folder")
@@ -81,6 +82,16 @@ class WavFolder(DataConfig):
             )
         parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction)
         return folder, parts, labels
+
+    def rate(self, data_dir: str | None = None) -> int:
+        """Samples a second of the recordings, by the first of them.
+
+        Raises:
+            DataError: as `load`.
+        """
+        _, found = find_in_folder(self.path, data_dir, (".wav",), "recordings")
+        first = next(file for files in found.values() for file in files).path
+        return read_wav(read_bytes(first), str(first), FIX)[1]
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The class of each sequence by its sub-folder; None where there are no sub-folders.
