@@ -254,8 +254,8 @@ def _notes(runs: Sequence[Finished], chosen: dict[int, Measured], metric: str) -
         without = [runs[i].name for i in chosen if not runs[i].run.config.model.takes_context]
         if 0 < len(without) < len(chosen):
             notes.append(
-                f"The data have contexts, masks or codes, which the models of {', '.join(without)} do not take: theirs is "
-                "log p(x), of what masks leave out too, beside log p(x | context) of the others."
+                f"The data have contexts, masks or codes, which the models of {', '.join(without)} do not take: theirs "
+                "is log p(x), of what masks leave out too, beside log p(x | context) of the others."
             )
     if metric == "bound" and len({_bound_of(runs[i].run.config) for i in chosen}) > 1:
         notes.append("The bounds are those of different objectives: a looser bound is no worse model.")
