@@ -8,7 +8,8 @@ import runpy
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -1307,8 +1308,31 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _notices_as_lines() -> Iterator[None]:
+    """What a source has to say of its data, without a line of this package's code beside it."""
+    from genjax_models.errors import DataNotice
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def said(message, category, *where, **more):
+            if issubclass(category, DataNotice):
+                _say(f"note: {message}")
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = said
+        yield
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code, as `--help` lists them."""
+    with _notices_as_lines():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     from genjax_models.errors import UserError
 
     words = list(sys.argv[1:] if argv is None else argv)

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from genjax_models import experiment
 from genjax_models.axes import Axis, product
 from genjax_models.cli import load_file, load_sweep, main, parser, split_overrides
 from genjax_models.data import Shards
-from genjax_models.errors import ConfigError
+from genjax_models.errors import ConfigError, DataNotice
 from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
 from genjax_models.sweep import Sweep
@@ -456,6 +457,20 @@ def test_shards_of_a_source_or_of_a_configuration(cli):
         assert (code, out) == (2, "")
         assert message in err
     assert sorted(p.name for p in Path("here").iterdir()) == ["bits", "digits"]
+
+
+@pytest.mark.filterwarnings("always")
+def test_notices_of_data_are_lines_and_other_warnings_keep_their_place(cli, monkeypatch):
+    def say(arguments):
+        warnings.warn("ids.csv: two are equal.", DataNotice, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("genjax_models.cli._list", say)
+    with pytest.warns(UserWarning, match="something else") as others:
+        code, out, err = cli("list")
+    assert (code, out, err) == (0, "", "note: ids.csv: two are equal.\n")
+    assert [str(one.message) for one in others] == ["something else"]
 
 
 # Exit codes of runs that stop.
