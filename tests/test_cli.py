@@ -450,7 +450,7 @@ def test_shards_of_a_source_or_of_a_configuration(cli):
     assert [Shards(f"here/{name}").load().train.shape for name in ("bits", "digits")] == [(48, 6), (1097, 64)]
     for words, message in (
         (("digits", "here/bits"), "here/bits exists; nothing is written over it"),
-        (("arrays", "here/x"), "'path'; give a Python file that sets CONFIG with it"),
+        (("arrays", "here/x"), "arrays: needs path; give a Python file that sets CONFIG with it"),
         (("nothing.py", "here/x"), "nothing.py: no such file"),
     ):
         code, out, err = cli("shard", *words)
