@@ -179,7 +179,7 @@ def test_definitions(x64):
     w = np.asarray(quick_jit(jax.vmap(weight))(jnp.arange(number)))
     z_squared = quickly(log_z_squared, toy, KEY, number, chunk=2)
     np.testing.assert_allclose(z_squared.value, np.log(w.mean()), rtol=1e-10)
-    np.testing.assert_allclose(z_squared.standard_error, w.std() / w.mean() / np.sqrt(number), rtol=1e-9)
+    np.testing.assert_allclose(z_squared.standard_error, w.std(ddof=1) / w.mean() / np.sqrt(number), rtol=1e-9)
     np.testing.assert_allclose(z_squared.effective_samples, w.sum() ** 2 / np.sum(w**2), rtol=1e-10)
 
 
