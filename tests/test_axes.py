@@ -446,9 +446,9 @@ def test_text_that_is_no_axis(text, parts):
         (axis(LAYERS, ([3],)), [f"{LAYERS}: got [3]", "Write a tuple"]),
         (axis("model.layers.0", (3,)), [f"give all of {LAYERS} at once"]),
         (axis("objective", ("elbo",)), ["objective: got 'elbo'", "override its fields"]),
-        (axis("objective", (Adam(),)), ["objective=adam: objective: got Adam(", "expected a ObjectiveConfig"]),
+        (axis("objective", (Adam(),)), ["objective=adam: objective: got Adam(", "expected an ObjectiveConfig"]),
         (axis("objective", (IWAE(0),)), [f"objective=iwae-num_particles=0: {PARTICLES}: got 0", "at least 1"]),
-        (axis("objective", (IWAE,)), ["objective: got <class", "IWAE", "expected a ObjectiveConfig"]),
+        (axis("objective", (IWAE,)), ["objective: got <class", "IWAE", "expected an ObjectiveConfig"]),
         (product(axis(RATE, (0.1,)), None), ["axes: got None, expected axis(...)"]),
         (axis("objective.parts.0.weight", (1, 2)), ["objective.parts: IWAE has no field 'parts'"]),
         (axis(f"{RATE}.peak", (1, 2)), [f"{RATE}.peak: {RATE} is 0.001, which has no fields."]),
@@ -574,7 +574,7 @@ def test_a_field_of_a_class_that_was_not_called():
     found = problems(product(axis("objective", (IWAE,)), axis(PARTICLES, (2,))), CONFIG)
     assert len(found) == 2
     assert any("which has no fields" in line for line in found)
-    assert any("expected a ObjectiveConfig" in line for line in found)
+    assert any("expected an ObjectiveConfig" in line for line in found)
 
 
 def test_a_mistake_of_the_base_is_not_blamed_on_a_point():
