@@ -81,6 +81,7 @@ def test_every_order_sums_to_one(x64, visible):
             assert abs(total_probability(model, visible) - 1) < 1e-12
 
 
+@pytest.mark.slow
 def test_random_orders_and_masks_of_twelve_units(x64):
     """The sum is one, and the network's Jacobian is zero exactly where the order forbids or no path of masks leads."""
     for seed in range(36):

@@ -109,6 +109,7 @@ def test_affine_run_reaches_the_closed_form(tmp_path):
 # Inverse transforms, learned.
 
 
+@pytest.mark.slow
 def test_learned_marginals_follow_skewed_data(x64):
     """Columns as unlike a normal as an exponential, a mixture: KL to what drew them is small."""
     random = np.random.RandomState(1)

@@ -148,6 +148,7 @@ CONFIG = Config(
 )
 
 
+@pytest.mark.slow
 def test_run_learns_from_codes(tmp_path):
     """The error on new codes falls below that of the mean image; pictures are drawn from the test split's codes."""
     folder, log = tmp_path / "run", Log()

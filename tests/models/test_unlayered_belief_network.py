@@ -100,6 +100,7 @@ def test_recognition_is_a_net_over_the_hidden_units():
         assert np.max(np.abs(found - np.array(logits))) < 1e-12
 
 
+@pytest.mark.slow
 def test_it_learns():
     """Reweighted wake-sleep raises the exact log p(x) of three patterns close to what is possible, log 1/3."""
     x = jnp.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 1, 0]])

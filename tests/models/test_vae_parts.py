@@ -255,6 +255,7 @@ def test_ladder_shares_what_p_says_of_its_latents(x64):
     assert abs(terms[0] - model.log_joint(params, z, jnp.ones(2), ()).prior[0]) < 1e-9
 
 
+@pytest.mark.slow
 def test_every_combination_of_parts_takes_a_step():
     """Shapes fit, whatever the choice: traced alone."""
     networks = [MLP((3,)), Convolutional((2, 2), (3,), blocks=1)]
