@@ -6,6 +6,7 @@ all. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest -n 2` tests what users' 
 
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # read by jax, here and in what the tests start
 if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
@@ -17,6 +18,19 @@ import pytest
 
 gc.set_threshold(50_000)  # programs are kept by the thousand, and looking through them for cycles takes a twentieth
 jax.config.update("jax_num_cpu_devices", 8)  # what is spread over devices is tested on several
+
+
+MOST_MAPPINGS = 25_000  # Linux gives a process 65,530, a program takes several, and a compilation without any aborts
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Programs of earlier modules are let go before there are too many of them."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
