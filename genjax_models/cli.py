@@ -1318,7 +1318,7 @@ def _notices_as_lines() -> Iterator[None]:
 
         def said(message, category, *where, **more):
             if issubclass(category, DataNotice):
-                _say(f"note: {message}")
+                _say(f"notice: {message}")
             else:
                 show(message, category, *where, **more)
 

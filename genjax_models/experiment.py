@@ -427,10 +427,10 @@ def write_result(
     metric, shape = best_by(run.config), run.data.image_shape
     if devices is None:
         devices = len(state.step.sharding.device_set) if isinstance(state.step, jax.Array) else 1
-    samples = sample_images(run, params, 100, contexts=data.test_context)
+    samples, limits = sample_images(run, params, 100, contexts=data.test_context), data.limits
 
     def save(name: str, x: np.ndarray, columns: int | None = None) -> None:
-        plots.save_images(run.folder / name, as_intensities(x, data.limits), shape, columns)
+        plots.save_images(run.folder / name, as_intensities(x, limits), shape, columns)
 
     if run.config.model.capability == "ImplicitModel":
         save("neighbours.png", with_neighbours(samples[:50], data), 10)
@@ -438,7 +438,7 @@ def write_result(
     if (shown := views(run, params, data, 20)) is not None:
         save("views.png", shown.reshape(-1, run.data.visible), 12)
     if (drawn := canvases(run, params, 16)) is not None and shape is not None:
-        canvas, windows = as_intensities(drawn[0], data.limits), drawn[1]
+        canvas, windows = as_intensities(drawn[0], limits), drawn[1]
         canvas_plots.save_strips(run.folder / "canvases.png", canvas, shape, windows)
         canvas_plots.save_animation(run.folder / "canvases.gif", canvas, shape, windows)
     plots.save_curves(run.folder / "curves.png", rows, run.folder.name)

@@ -194,6 +194,8 @@ def inspect_data(
             warnings.simplefilter("ignore", DataNotice)  # "notices" has them
             raw = quiet.load(data_dir)
             loaded = raw if quiet == source else source.load(data_dir)
+        if raw.levels is not None and raw.dequantization is None:
+            require_levels(raw, type(source).__name__)
     except MissingData:
         raise
     except DataError as error:
@@ -205,8 +207,6 @@ def inspect_data(
     else:
         parts = source.stored(data_dir)  # type: ignore[attr-defined]
     image_shape = None if raw is None else raw.image_shape
-    if raw is not None and raw.levels is not None and raw.dequantization is None:
-        require_levels(raw, type(source).__name__)
     if out is not None and raw is not None:
         if image_shape is None:
             raise UserError(

@@ -469,7 +469,7 @@ def test_notices_of_data_are_lines_and_other_warnings_keep_their_place(cli, monk
     monkeypatch.setattr("genjax_models.cli._list", say)
     with pytest.warns(UserWarning, match="something else") as others:
         code, out, err = cli("list")
-    assert (code, out, err) == (0, "", "note: ids.csv: two are equal.\n")
+    assert (code, out, err) == (0, "", "notice: ids.csv: two are equal.\n")
     assert [str(one.message) for one in others] == ["something else"]
 
 

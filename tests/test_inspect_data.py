@@ -312,3 +312,11 @@ def test_data_that_cannot_be_read_at_all(place):
             inspect_data(source)
     with pytest.raises(UserError, match="path: got an empty string"):
         inspect_data(Files(""))
+
+
+def test_levels_that_the_data_do_not_have_are_told_beside_the_figures(tmp_path):
+    np.save(tmp_path / "codes.npy", np.arange(40).reshape(20, 2) % 5)
+    found = inspect_data(Files(tmp_path / "codes.npy", scaling="unit", levels=3))
+    assert "none of the 3 grey levels k / 2" in found["refused"]
+    assert found["splits"]["train"]["maximum"] == 1.0
+    assert inspect_data(Files(tmp_path / "codes.npy", scaling="unit", levels=5))["refused"] is None
