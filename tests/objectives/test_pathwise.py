@@ -263,6 +263,7 @@ def test_elbo_mutants_fail(monkeypatch, mutant):
     assert worst(integrate_loss(build, toy, X3, nodes=4), exact_elbo(toy, X3, 0.3)) > 1e-3
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize(
     "mutant",
     [

@@ -237,6 +237,7 @@ def logits_of_hard_layers(monkeypatch):
     monkeypatch.setattr(relaxed, "draw_by_layer", rounded)
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize(
     ("mutant", "layers"),
     [

@@ -303,6 +303,7 @@ def test_what_mutants_start_from_passes():
         assert max(expected_error(build, toy, x, 2, 0.4, 0.7).values()) < 1e-10
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize("mutant", EXPECTED_MUTANTS)
 def test_mutants_fail_the_expected_gradient(monkeypatch, mutant):
     """Every mistake moves the expectation of each part that it concerns by far more than round-off."""
