@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax_models import processes
-from genjax_models.core import TrainState
+from genjax_models.core import TrainState, first_difference, leaf_types
 from genjax_models.errors import RunError, naming
 from genjax_models.overlay import parse_json
 
@@ -60,13 +60,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _without_typed_key(state: TrainState) -> TrainState:
     return state._replace(key=jax.random.key_data(state.key))
-
-
-def _leaves(state: TrainState) -> dict[str, str]:
-    """Type and shape of every leaf by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, (_, leaf) in zip(names, leaves, strict=True)}
 
 
 def _checkpointer():
@@ -157,7 +150,7 @@ def _make_whole(building: Path, path: Path, state: TrainState, seconds, metric, 
         "seconds": seconds,
         "metric": metric,
         "pending": pending,
-        "leaves": _leaves(_without_typed_key(state)),
+        "leaves": leaf_types(_without_typed_key(state)),
         "files": {str(p.relative_to(building)): _sha256(p) for p in _files(building)},
     }
     text = json.dumps(manifest, indent=1)
@@ -210,6 +203,13 @@ def verify(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def require_structure(path: Path, like: TrainState) -> None:
+    """Raise RunError unless the state of a checkpoint has the structure and types of `like` (shapes suffice)."""
+    expected = leaf_types(jax.eval_shape(_without_typed_key, like))
+    if wrong := first_difference(read_manifest(path)[2], expected):
+        raise RunError(f"checkpoint {path}: its state has another structure than this version makes: {wrong}.")
+
+
 def restore(path: Path, like: TrainState, shardings: TrainState | None = None) -> TrainState:
     """The state of a verified checkpoint, in the structure and types of `like` (shapes suffice).
 
@@ -228,14 +228,7 @@ def restore(path: Path, like: TrainState, shardings: TrainState | None = None) -
     alone = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     places = jax.tree.map(lambda _: alone, target) if shardings is None else shardings
     target = jax.tree.map(lambda v, s: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=s), target, places)
-    # Compared here: orbax casts other types in silence, and leaves reads behind when it refuses a shape.
-    here, there = _leaves(target), read_manifest(path)[2]
-    for name in dict.fromkeys([*here, *there]):
-        if here.get(name) != there.get(name):
-            raise RunError(
-                f"checkpoint {path}: its state has another structure than this version makes: {name} is "
-                f"{there.get(name, 'absent')}, expected {here.get(name, 'none')}."
-            )
+    require_structure(path, like)  # orbax casts other types in silence, and leaves reads behind when it refuses a shape
     try:
         with _checkpointer() as checkpointer:
             state = checkpointer.restore(path.resolve() / "state", target)

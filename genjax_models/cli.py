@@ -84,6 +84,14 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--shard-parameters", action="store_true", help="let the devices share parameters and optimizer out as well"
     )
+    train.add_argument(
+        "--start-from", metavar="RUN_DIR", help="begin with the parameters of this run of the same model"
+    )
+    train.add_argument(
+        "--extend",
+        action="store_true",
+        help="CONFIG is a run folder: go on from its state to more --training.num-steps, in the folder of --run-dir",
+    )
     trackers = "show the run there too, by the extra of that name; again for both"
     train.add_argument("--track", action="append", default=[], choices=("tensorboard", "wandb"), help=trackers)
     alone = "; Slurm, Open MPI, Kubernetes and TPUs say it by themselves"
@@ -843,6 +851,13 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
     config = overlay(config, overrides)
     here = given if given.is_dir() and not overrides else Path("runs") / given.stem  # a run folder goes on in itself
     folder = Path(arguments.run_dir or here)
+    if arguments.extend and not (given.is_dir() and arguments.run_dir):
+        from genjax_models.errors import UserError
+
+        raise UserError(
+            "--extend: expected the folder of the run that goes on, and another one for the longer run: genjax-models "
+            "train RUN_DIR --extend --training.num-steps N --run-dir DIR."
+        )
     _use_compilation_cache()
 
     import jax
@@ -868,6 +883,8 @@ def _train(arguments: argparse.Namespace, overrides: dict[str, str]) -> int:
         devices=len(jax.devices()) if arguments.devices == "all" else arguments.devices,
         shard_parameters=arguments.shard_parameters,
         callbacks=callbacks,
+        start_from=arguments.start_from,
+        extend=given if arguments.extend else None,
     )
     if first():
         log(_summary(result))

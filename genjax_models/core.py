@@ -225,6 +225,21 @@ class TrainState(NamedTuple):
     halted: jax.Array  # bool: a non-finite update came under the policy "stop"
 
 
+def leaf_types(tree: Any) -> dict[str, str]:
+    """Type and shape of every leaf by its path, in words."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, (_, leaf) in zip(names, leaves, strict=True)}
+
+
+def first_difference(got: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
+    """The first leaf in which two `leaf_types` differ, in words; None where there is none."""
+    for name in dict.fromkeys([*expected, *got]):
+        if got.get(name) != expected.get(name):
+            return f"{name} is {got.get(name, 'absent')}, expected {expected.get(name, 'none')}"
+    return None
+
+
 class TrainStep(NamedTuple):
     """What `make_train_step` returns."""
 

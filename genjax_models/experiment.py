@@ -51,6 +51,7 @@ from genjax_models.measuring import (
     with_neighbours,
     worth,
 )
+from genjax_models.origins import beginning, starting_parameters
 from genjax_models.preparation import load_data, log_kind_of_data, prepare
 from genjax_models.progress import Progress
 from genjax_models.run_folder import (
@@ -120,6 +121,8 @@ def train_run(
     devices: int | None = None,
     shard_parameters: bool = False,
     callbacks: Sequence[Callback] = (),
+    start_from: Path | str | None = None,
+    extend: Path | str | None = None,
 ) -> dict:
     """Train, evaluate and draw a configuration in a run folder, from where it stands.
 
@@ -138,6 +141,10 @@ def train_run(
         shard_parameters: whether the devices share parameters and optimizer out too, as `spread` has it.
         callbacks: functions of a `callbacks.Moment`, called after every compiled chunk of steps, and at the end with
             the result; of several processes, in the first. One that raises is not called again, and the run goes on.
+        start_from: the folder of a run of the same model, whose parameters (those that an evaluation takes) this one
+            begins with, with a new optimizer.
+        extend: the folder of a run that this one goes on with, up to its own `training.num_steps`, as if that had been
+            one run; other fields than those of length, evaluation and optimizer must be the same.
 
     Returns:
         What result.json holds.
@@ -154,8 +161,9 @@ def train_run(
     callbacks = check_callbacks(callbacks)
     train, data, spec = processes.together(lambda: prepare(config, data_dir))
     mesh = _mesh(config, devices, shard_parameters)
-    existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec)[1])
-    run = Run(Path(folder), config, spec)
+    begin = beginning(Path(folder), config, spec, _path(start_from), _path(extend), log)
+    existed = processes.by_first(lambda: create_or_match(Path(folder), config, spec, begin)[1])
+    run = dataclasses.replace(open_run(Path(folder)), data=spec)
     log_kind_of_data(config, data, log)
     _log_devices(config, mesh, log)
     if processes.by_first((run.folder / RESULT).exists):
@@ -176,6 +184,10 @@ def train_run(
             result = _finish(run, state, data, rows, clock, log)
             hearers.callbacks(moment_of(run, state, {}, result))
             return result
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _say_nothing(line: str) -> None:
@@ -246,11 +258,15 @@ def _newest(run: Run, log: Log) -> checkpoints.Checkpoint | None:
 
 def _start(run: Run, existed: bool, train: Train, x: Any, clock: Clock, log: Log):
     """The state to train from, and the sum and count of train bounds since the last evaluation."""
-    newest = _newest(run, log) if existed else None
+    goes_on = run.origin is not None and run.origin.kind == "state"
+    newest = _newest(run, log) if existed or goes_on else None
     if newest is None:
+        if goes_on:
+            raise RunError(f"{run.folder}: no whole checkpoint of what it goes on with is left; extend anew.")
         if existed:
             log(f"{run.folder}: no checkpoint to resume from; training from the start.")
-        return train.init(run.config, jax.random.key(run.config.seed), x), (0.0, 0)
+        params = starting_parameters(run, log)
+        return train.init(run.config, jax.random.key(run.config.seed), x, params), (0.0, 0)
     log(f"{run.folder}: resuming from step {newest.step} of {run.config.training.num_steps}.")
     clock.before = newest.seconds
     like = abstract_state(run)
@@ -457,6 +473,8 @@ def write_result(
         "devices": devices,
         "processes": processes.count(),
     }
+    if run.origin is not None:
+        result["origin"] = run.origin._asdict()
     if tested.values:
         write_by_example(run.folder, tested.by_example(run, chosen.step))
     write_whole(run.folder / RESULT, as_json(result))

@@ -121,15 +121,20 @@ def flatten(config: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(old: Any, new: Any) -> list[str]:
-    """A line for every field in which two configurations differ: `path: old, now new`."""
+def differing(old: Any, new: Any) -> dict[str, str]:
+    """A line for every field in which two configurations differ, by its path: `path: old, now new`."""
     a, b = flatten(old), flatten(new)
     missing = "absent"
-    return [
-        f"{path}: {a.get(path, missing)!r}, now {b.get(path, missing)!r}"
+    return {
+        path: f"{path}: {a.get(path, missing)!r}, now {b.get(path, missing)!r}"
         for path in dict.fromkeys([*a, *b])
         if a.get(path, missing) != b.get(path, missing)
-    ]
+    }
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """The lines of `differing`."""
+    return list(differing(old, new).values())
 
 
 def to_json(config: Any, types: Mapping[str, type]) -> Any:

@@ -6,10 +6,11 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -19,11 +20,24 @@ from genjax_models.config import Config, matches
 from genjax_models.core import Batch
 from genjax_models.data.arrays import read
 from genjax_models.errors import RunError, naming
-from genjax_models.overlay import differences, from_json, parse_json, to_json
+from genjax_models.overlay import differing, from_json, parse_json, to_json
 from genjax_models.tables import types
 
 FORMAT = 1
 CONFIG, METRICS, RESULT, EVALUATIONS = "config.json", "metrics.jsonl", "result.json", "evaluations.jsonl"
+# What may change when a run goes on longer: nothing of how a step is taken, but the optimizer's numbers and schedules.
+MAY_CHANGE = (
+    "training.num_steps",
+    "training.evaluate_every",
+    "training.chunk",
+    "training.nonfinite",
+    "evaluation.num_samples",
+    "evaluation.test_examples",
+    "evaluation.parameters",
+    "evaluation.distribution",
+    "evaluation.num_z_samples",
+    "optimizer.",
+)
 EXAMPLES = "test_examples"  # begins the names of the files with values by example
 
 
@@ -60,6 +74,14 @@ class DataSpec:
 DATA_TYPES = typing.get_type_hints(DataSpec)
 
 
+class Origin(NamedTuple):
+    """What a run took over from another one to begin with."""
+
+    kind: Literal["parameters", "state"]
+    folder: str  # the other run's
+    step: int  # of its checkpoint
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A run folder with its configuration."""
@@ -67,6 +89,7 @@ class Run:
     folder: Path
     config: Config
     data: DataSpec
+    origin: Origin | None = None  # None of a run that began with new parameters
 
     @property
     def checkpoints(self) -> Path:
@@ -126,7 +149,8 @@ def open_run(folder: Path) -> Run:
             raise RunError(
                 f"{path}: data.{wrong[0]}: got {getattr(data, wrong[0])!r}; train anew, or put the file back."
             )
-        return Run(folder, from_json(noted["config"], types()), data)
+        origin = None if noted.get("origin") is None else Origin(**noted["origin"])
+        return Run(folder, from_json(noted["config"], types()), data, origin)
     except RunError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -139,17 +163,30 @@ def distinct_names(runs: Sequence[Run]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
-def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, bool]:
+def create_or_match(
+    folder: Path, config: Config, data: DataSpec, begin: Callable[[Path], Origin] | None = None
+) -> tuple[Run, bool]:
     """The run for a configuration in a folder, and whether it was there before.
+
+    Args:
+        folder: the folder.
+        config, data: the run's.
+        begin: lays into a new run's folder what it takes over from another run; None for a run that takes nothing.
 
     Raises:
         RunError: the folder holds something else, another configuration or other data, or cannot be written.
     """
     if (folder / CONFIG).exists():
         run = open_run(folder)
-        if found := differences(run.config, config):
-            listed = "\n".join(f"  {line}" for line in found)
-            raise RunError(f"{folder} holds a run with another configuration:\n{listed}\nGive another --run-dir.")
+        if found := differing(run.config, config):
+            listed = "\n".join(f"  {line}" for line in found.values())
+            longer = config.training.num_steps > run.config.training.num_steps
+            advice = (
+                ", with --extend to go on from it" if longer and all(p.startswith(MAY_CHANGE) for p in found) else ""
+            )
+            raise RunError(
+                f"{folder} holds a run with another configuration:\n{listed}\nGive another --run-dir{advice}."
+            )
         if run.data != data:
             raise RunError(
                 f"{folder} holds a run on other data: {run.data.in_words()} then, {data.in_words()} now. Give the data "
@@ -162,11 +199,32 @@ def create_or_match(folder: Path, config: Config, data: DataSpec) -> tuple[Run, 
         raise RunError(f"{folder} exists and is no run folder; give an empty or new one with --run-dir.")
     document = {"format": FORMAT, "config": to_json(config, types()), "data": dataclasses.asdict(data)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, as_json(document))
+        if begin is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / CONFIG, as_json(document))
+            return Run(folder, config, data), False
+        with _whole_folder(folder) as building:
+            origin = begin(building)
+            write_whole(building / CONFIG, as_json({**document, "origin": origin._asdict()}))
+        return Run(folder, config, data, origin), False
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); give another --run-dir.") from None
-    return Run(folder, config, data), False
+
+
+@contextlib.contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder that takes its name, in place of an empty one, when all that is to lie in it does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.building-", dir=folder.parent) as place:
+        building = Path(place) / folder.name
+        building.mkdir()
+        yield building
+        sync_folder(building)
+        if folder.exists():
+            building_path(folder / CONFIG).unlink(missing_ok=True)
+            folder.rmdir()
+        building.replace(folder)
+    sync_folder(folder.parent)
 
 
 class ByExample(NamedTuple):
@@ -254,6 +312,11 @@ def read_metrics(path: Path, step: int) -> list[dict]:
     return [row for row in rows if isinstance(row, dict) and matches(row.get("step"), int) and row["step"] <= step]
 
 
+def metrics_text(rows: Sequence[dict]) -> str:
+    """metrics.jsonl with these lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """What result.json holds.
 
@@ -281,7 +344,7 @@ class Metrics:
         self.rows = read_metrics(path, step) if writes else []
         if not writes:
             return
-        kept = "".join(json.dumps(row) + "\n" for row in self.rows)
+        kept = metrics_text(self.rows)
         if path.exists() and kept != path.read_text(encoding="utf-8", errors="replace"):
             write_whole(path, kept)
 

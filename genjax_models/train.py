@@ -35,6 +35,8 @@ from genjax_models.core import (
     along_batch,
     as_batch,
     batches_placed_by,
+    first_difference,
+    leaf_types,
 )
 from genjax_models.data import refresh
 from genjax_models.errors import ConfigError, DataError, ModelError, require_bool, require_count
@@ -480,13 +482,20 @@ def require_shares(config: Config, mesh: Mesh | AbstractMesh) -> None:
         )
 
 
-def _init(config: Config, key: Key, data: Any) -> TrainState:
+def _init(config: Config, key: Key, data: Any, params: Params | None = None) -> TrainState:
     source = source_of(data)
     init, _, model = build(config, source.rows.x.shape[1])
     batch = jax.tree.map(lambda v: jnp.zeros((config.training.batch_size, *v.shape[1:])), source.rows)
-    example = jax.tree.map(lambda v: v[0], batch)
-    params = model.init(jax.random.fold_in(key, PARAMETERS), example.x, example.context)
+    if params is None:
+        example = jax.tree.map(lambda v: v[0], batch)
+        params = model.init(jax.random.fold_in(key, PARAMETERS), example.x, example.context)
     return source.placed(init(key, params, batch))
+
+
+def require_parameters_of(state: TrainState, params: Params, name: str) -> None:
+    """Raise ConfigError unless parameters are of the same structure, shapes and types as a state's."""
+    if wrong := first_difference(leaf_types(params), leaf_types(state.params)):
+        raise ConfigError(f"{name}: the model of this configuration has other parameters: {wrong}.")
 
 
 def batches_per_step(config: Config, visible: int) -> int:
@@ -607,11 +616,17 @@ class Train:
         check_values(config, data)
         return _compiled_whole(entered, key, _arrays(data))
 
-    def init(self, config: Config, key: Key, data: Any) -> TrainState:
-        """The state before the first step."""
+    def init(self, config: Config, key: Key, data: Any, params: Params | None = None) -> TrainState:
+        """The state before the first step; `params` are the model's to begin with, None for new ones.
+
+        Raises:
+            ConfigError: parameters that are not the model's, by the first that differs.
+        """
         entered = self._enter(config, data)
         check_values(config, data)
-        return compiled_init(entered, key, _arrays(data))
+        if params is not None:
+            require_parameters_of(self.shapes(config, _arrays(data)), params, "params")
+        return compiled_init(entered, key, _arrays(data), params)
 
     def shapes(self, config: Config, data: Any) -> TrainState:
         """The shapes and types of the state, without computing it; `data` may hold `jax.ShapeDtypeStruct`."""

@@ -23,7 +23,7 @@ LAYERS = [
     {"run_folder"},
     {"callbacks"},
     {"measuring"},
-    {"preparation", "stack"},
+    {"origins", "preparation", "stack"},
     {"experiment", "sweep", "trackers"},
     {"annealing_report", "comparison", "estimator_comparison", "diagnosis", "continuation", "quality", "export"},
     {"estimator"},
