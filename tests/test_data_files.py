@@ -111,6 +111,56 @@ def test_scaling_is_by_the_training_split(tmp_path):
     assert not rows(Files(str(tmp_path / "x.npz"), scaling="unit").load()).any()
 
 
+def test_standard_scaling_is_by_the_training_split(tmp_path):
+    """Mean 0 and deviation 1 there, by column; of images by one; a constant column loses its value alone."""
+    random = np.random.RandomState(3)
+    parts = {
+        name: random.randn(number, 3) * [1e-3, 40, 0] + [7, -1e4, 0.1]
+        for name, number in (("train", 30), ("valid", 5), ("test", 8))
+    }
+    np.savez(tmp_path / "x.npz", **parts)
+    source = Files(str(tmp_path / "x.npz"), scaling="standard")
+    data, scale = source.load(), source.scale()
+    assert (data.support, data.train.dtype) == ("real", np.float32)
+    np.testing.assert_allclose(data.train.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(data.train.std(0), [1, 1, 0], rtol=1e-5)
+    mean, deviation = parts["train"].mean(0), parts["train"].std(0)
+    np.testing.assert_allclose(data.test[:, :2], ((parts["test"] - mean) / deviation)[:, :2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(data.test[:, 2], 0)
+    np.testing.assert_allclose(scale.log_volume, np.log(deviation[:2]).sum(), rtol=1e-10)
+    for stored, x in zip(parts.values(), data[:3], strict=True):
+        np.testing.assert_allclose(scale.undo(x), stored, rtol=1e-6)
+    # By one mean and deviation.
+    image = Files(str(tmp_path / "x.npz"), scaling="standard", image_shape=(1, 3))
+    x = parts["train"]
+    np.testing.assert_allclose(image.load().train, (x - x.mean()) / x.std(), rtol=1e-5)
+    np.testing.assert_allclose(image.scale().log_volume, 3 * np.log(x.std()), rtol=1e-10)
+
+
+@pytest.mark.parametrize("scaling", ["none", "unit", "standard"])
+def test_a_scale_is_the_way_back(tmp_path, scaling):
+    """Of one file, whose split it takes; the density of stored values is that of scaled ones by `log_volume`."""
+    x = np.random.RandomState(4).randn(50, 4) * [1, 10, 100, 0] + 5
+    np.save(tmp_path / "x.npy", x)
+    source = Files(str(tmp_path / "x.npy"), scaling=scaling)
+    scale, data = source.scale(), source.load()
+    order = np.random.RandomState(0).permutation(50)
+    np.testing.assert_allclose(scale.undo(data.train), x[order[:40]], rtol=1e-5, atol=1e-4)
+    assert scale.shift.shape == scale.divisor.shape == (4,)
+    np.testing.assert_allclose(scale.log_volume, np.log(scale.divisor).sum())
+    assert scaling != "none" or scale.log_volume == 0
+
+
+def test_tiny_numbers_are_not_divided_by_zero(tmp_path):
+    """Whose squares are 0 in float64."""
+    x = np.ones((20, 1)) * 1e-30
+    x[::2] = 3e-200
+    np.save(tmp_path / "x.npy", x)
+    assert np.isfinite(Files(str(tmp_path / "x.npy"), scaling="standard").load().train).all()
+    np.save(tmp_path / "x.npy", np.where(x > 1e-100, 0, x))
+    np.testing.assert_allclose(Files(str(tmp_path / "x.npy"), scaling="standard").load().train, 0, atol=1e-30)
+
+
 def test_noise_is_that_of_other_sources(tmp_path):
     """A fixed permutation and fixed draws: equal to those of the arrays source on the same intensities."""
     grey = np.random.RandomState(1).randint(0, 5, (30, 6)) / 4
@@ -229,7 +279,7 @@ def test_tables_that_are_refused(tmp_path, text, options, message):
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "got a sum of 1, expected less than 1"),
         ({"image_shape": (6,)}, r"image_shape: got \(6,\)"),
         ({"dequantization": "fixed"}, "levels: got None with dequantization 'fixed'"),
-        ({"scaling": "byte"}, "scaling: got 'byte', expected one of 'none', 'unit'"),
+        ({"scaling": "byte"}, "scaling: got 'byte', expected one of 'none', 'unit', 'standard'"),
     ],
 )
 def test_wrong_fields(options, message):

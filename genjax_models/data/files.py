@@ -259,14 +259,15 @@ def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 class Files(ScaledRows):
     """Your own tables from `.npy`, `.npz`, `.csv`, `.tsv` or `.parquet` files: rows [N, D], of arrays also images.
 
-    One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and `test`
-    is used as it is split, and so are three files. Every column of a table is a number, but for the one named as
-    `label`, which `labels` gives: integers from 0 up as they are, other classes in sorted order. Empty cells are
-    missing values, which no model is trained on. If any uint8 array has a value above 1, all uint8 arrays are divided
-    by 255. Under "unit" each column becomes (x - min) / (max - min) by the range that it has in the training split,
-    all columns of images by one range; what lies beyond in other splits becomes 0 or 1, and columns that are constant
-    in the training split 0. Data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real
-    numbers, which cannot be binarized. `genjax-models inspect-data FILE` says what is in a file.
+    One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and
+    `test` is used as it is split, and so are three files. Every column of a table is a number, but for the one
+    named as `label`, which `labels` gives: integers from 0 up as they are, other classes in sorted order. Empty
+    cells are missing values, which no model is trained on. If any uint8 array has a value above 1, all uint8 arrays
+    are divided by 255. Under "unit" each column becomes (x - min) / (max - min) by the range that it has in the
+    training split, all columns of images by one range; what lies beyond in other splits becomes 0 or 1, and columns
+    that are constant in the training split 0; under "standard" it becomes (x - mean) / deviation. `scale` has the
+    way back. Data of only 0 and 1 are binary, data in [0, 1] intensities, and all other data real numbers, which
+    cannot be binarized. `genjax-models inspect-data FILE` says what is in a file.
     """
 
     path: str = field(

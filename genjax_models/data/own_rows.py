@@ -4,7 +4,7 @@ import abc
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from genjax_models.data.dataset import (
 )
 from genjax_models.errors import DataError, DataNotice
 
-Scaling = Literal["none", "unit"]
+Scaling = Literal["none", "unit", "standard"]
 EXACT = 1 << 24  # up to here float32 holds every integer
 SHOWN = 3  # columns that a notice names
 
@@ -199,19 +199,57 @@ def check_image_shape(shape: tuple[int, ...] | None) -> list[str]:
     return [] if shape is None or len(shape) in (2, 3) else [wrong]
 
 
-def to_unit(rows: Mapping[str, np.ndarray], train: np.ndarray, by_column: bool) -> dict[str, np.ndarray]:
-    """Values between 0 and 1 by the range of `train`; what is beyond it becomes 0 or 1, a constant column 0.
+class Scale(NamedTuple):
+    """How stored values became those of a data set: (value - shift) / divisor, [D] each, in float64.
+
+    A density of the scaled values becomes one of the stored values by `log_volume`, which its NLL in nats has more.
+    """
+
+    shift: np.ndarray
+    divisor: np.ndarray
+
+    def undo(self, x: Any) -> np.ndarray:
+        """Stored values, float64, of scaled ones [..., D], such as a model's samples."""
+        return np.asarray(x, np.float64) * self.divisor + self.shift
+
+    @property
+    def log_volume(self) -> float:
+        """The sum of the logarithms of the divisors, in nats."""
+        return float(np.log(self.divisor).sum())
+
+
+def scale_of(train: np.ndarray, scaling: Scaling, by_column: bool) -> Scale:
+    """The scale of a training split [N, D].
 
     Args:
-        rows: arrays [N, D].
-        train: the training split [N, D].
-        by_column: each column by its own range; else all by one.
+        train: the split.
+        scaling: "unit" by least value and range, "standard" by mean and standard deviation (divisor N), "none".
+        by_column: each column by its own; else all by one. A column that is constant is divided by 1.
     """
-    axis = 0 if by_column else None
-    low = train.min(axis=axis, keepdims=True).astype(np.float64)
-    width = train.max(axis=axis, keepdims=True) - low
-    divisor = np.where(width > 0, width, 1)
-    return {key: np.where(width > 0, np.clip((x - low) / divisor, 0, 1), 0) for key, x in rows.items()}
+    axis, width = (0 if by_column else None), train.shape[1]
+    shift, divisor = np.zeros(width), np.ones(width)
+    if scaling != "none":
+        x = train.astype(np.float64)
+        low, high = x.min(axis), x.max(axis)
+        spread = high - low if scaling == "unit" else x.std(axis)
+        constant = (low == high) | (spread == 0)  # the latter of numbers whose squares vanish
+        # The mean of equal numbers is not quite one of them.
+        shift = shift + np.where(constant | (scaling == "unit"), low, x.mean(axis))
+        divisor = divisor * np.where(constant, 1, spread)
+    return Scale(shift, divisor)
+
+
+def scaled(
+    rows: Mapping[str, np.ndarray], train: np.ndarray, scaling: Scaling, by_column: bool
+) -> dict[str, np.ndarray]:
+    """Values [N, D] by the scale of `train`, as `scale_of` has it; under "unit" what is beyond the range becomes 0 or
+    1, and a constant column 0."""
+    scale = scale_of(train, scaling, by_column)
+    found = {key: (x - scale.shift) / scale.divisor for key, x in rows.items()}
+    if scaling != "unit":
+        return found
+    varies = (train.min(0) < train.max(0)) if by_column else train.min() < train.max()
+    return {key: np.where(varies, np.clip(x, 0, 1), 0) for key, x in found.items()}
 
 
 @config
@@ -329,7 +367,7 @@ class ScaledRows(OwnRows):
 
     scaling: Scaling = field(
         default="none",
-        help="unit: to [0, 1] by the range of the training split; none: the values as they are",
+        help="by the training split, unit: to [0, 1] by its range; standard: to mean 0 and deviation 1; none: not",
         kw_only=True,
     )
 
@@ -337,8 +375,8 @@ class ScaledRows(OwnRows):
         return super()._merged(rows, columns) if self.scaling == "none" else []
 
     def clipped(self, data_dir: str | None = None) -> dict[str, int] | None:
-        """How many values of the validation and the test split scaling cuts, or None where nothing is scaled."""
-        if self.scaling == "none":
+        """How many values of the validation and the test split scaling cuts, or None where that cuts nothing."""
+        if self.scaling != "unit":
             return None
         source, rows, image_shape = self._rows(data_dir)
         train, validation, test = parted(rows, source, self.validation_fraction, self.test_fraction)
@@ -354,4 +392,21 @@ class ScaledRows(OwnRows):
         if self.scaling == "none":
             return values
         train = parted(rows, source, self.validation_fraction, self.test_fraction)[0]
-        return finite(to_unit(rows, train, image_shape is None), source)
+        return finite(scaled(rows, train, self.scaling, image_shape is None), source)
+
+    def scale(self, data_dir: str | None = None) -> Scale:
+        """How stored values become those that a model is trained on, but for what "unit" cuts.
+
+        Raises:
+            DataError: as `load`.
+
+        Example:
+            >>> data = Files("table.csv", scaling="standard")
+            >>> z, x = model.sample_joint(params, key, ())
+            >>> row = data.scale().undo(x)
+            >>> nll_of_rows = result["test_nll"] + data.scale().log_volume
+        """
+        source, rows, image_shape = self._rows(data_dir)
+        finite(rows, source, image_shape)
+        train = parted(rows, source, self.validation_fraction, self.test_fraction)[0]
+        return scale_of(train, self.scaling, image_shape is None)
