@@ -260,6 +260,8 @@ class _Gathering:
         result = read_result(folder) if (folder / RESULT).is_file() else None
         rows = read_metrics(folder / METRICS, config.training.num_steps)
         notes: list[str] = []
+        if (origin := run.origin) is not None:
+            notes.append(f"it began with the {origin.kind} of step {origin.step} of {origin.folder}.")
         lines, latents = self._latents(given, result, self.place / f"{index}-latents", notes)
         reported = Reported(
             name=given.name,

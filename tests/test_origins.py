@@ -21,6 +21,7 @@ from genjax_models.models.networks import MLP
 from genjax_models.objectives import ELBO, IWAE
 from genjax_models.optimizers import SGD, Adam, Cosine
 from genjax_models.overlay import overlay
+from genjax_models.report import report_runs
 from genjax_models.run_folder import open_run
 from genjax_models.train import make_train
 
@@ -70,6 +71,8 @@ def test_a_run_that_is_extended_is_one_long_run(source, tmp_path, data_dir):
     assert result.pop("origin") == {"kind": "state", "folder": str(source), "step": 20}
     assert (state, rows, result, *rest) == outcome(tmp_path / "whole")
     assert not list(tmp_path.glob(".*"))
+    report_runs([tmp_path / "longer"], tmp_path / "page.html", diagnose=False, data_dir=data_dir, log=Log())
+    assert f"it began with the state of step 20 of {source}" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_the_best_checkpoint_of_before_can_be_chosen(source, tmp_path, data_dir):
