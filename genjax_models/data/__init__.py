@@ -37,6 +37,7 @@ from genjax_models.data.solids import Solids
 from genjax_models.data.speech import Speech
 from genjax_models.data.uci import UCI
 from genjax_models.data.wav_folder import WavFolder
+from genjax_models.data.with_classes import WithClasses
 
 SOURCES: dict[str, type] = {
     "digits": Digits,
@@ -58,6 +59,7 @@ SOURCES: dict[str, type] = {
     "huggingface": HuggingFace,
     "sklearn": Sklearn,
     "shards": Shards,
+    "with_classes": WithClasses,
 }
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "Speech",
     "Support",
     "WavFolder",
+    "WithClasses",
     "binarize",
     "blocks",
     "check",

@@ -31,7 +31,7 @@ def same_rows(a, b):
 def test_sources_are_described():
     names = (
         "digits mnist binarized_mnist uci bars gaussians solids coil20 planted_digits piano_rolls speech arrays files "
-        "image_folder wav_folder midi_folder huggingface sklearn shards"
+        "image_folder wav_folder midi_folder huggingface sklearn shards with_classes"
     )
     assert list(SOURCES) == names.split()
     assert all(source.__doc__.splitlines()[0].strip() for source in SOURCES.values())
