@@ -71,6 +71,7 @@ def whole(saved, tmp_path):
     return Path(shutil.copytree(saved / "000000007", tmp_path / "000000007"))
 
 
+@pytest.mark.slow
 def test_a_save_keeps_nothing_in_memory(tmp_path):
     """tensorstore never frees what it counts for orbax, some twenty lists a save."""
 

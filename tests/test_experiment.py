@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from matplotlib.image import imread
 from runs import Log, by_example, contents, last_state, outcome, read_json, read_lines
 from toys import worst
@@ -492,7 +493,7 @@ def killed(folder: Path, long_file: Path, data_dir: str, kill: int) -> tuple[int
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, drill(signal.SIGTERM)])
 def test_a_process_that_is_killed_resumes_to_the_same_end(left_alone, long_file, tmp_path, data_dir, kill):
     """By `kill -9` at once; by SIGTERM with a message and exit code 75. Bit for bit the same end."""
     code, errors = killed(tmp_path / "run", long_file, data_dir, kill)

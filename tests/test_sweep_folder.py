@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drills import drill
 from runs import Log, contents, last_state, outcome, read_json, read_lines
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
@@ -388,11 +389,6 @@ def test_all_that_is_wrong_is_said_before_there_is_a_folder(tmp_path, data_dir):
 # Cut short.
 
 
-def drill(*values):
-    """A crash at a place whose like is tried among the others."""
-    return pytest.param(*values, marks=pytest.mark.slow)
-
-
 @pytest.mark.parametrize(
     ("where", "name", "call", "block"),
     [
@@ -520,6 +516,7 @@ def killed(place: Path, text: str, data_dir: str, ready, kill: int) -> tuple[int
     return process.returncode, errors
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_resumes_to_the_same_end(finished, tmp_path, data_dir, plain):
     """By `kill -9`, on other devices than it resumes on; bit for bit the same end."""
     folder, log = tmp_path / "sweep", Log()

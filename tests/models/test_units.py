@@ -77,6 +77,7 @@ def test_discretized_logistics_are_differences_of_sigmoids(x64):
     assert abs(total - 1) < 1e-12
 
 
+@pytest.mark.slow
 def test_logistics_far_out_are_exact_in_float32():
     """A level that a narrow component misses by far: log(1 - sigmoid(d / s)) is -d / s there, and so are its slopes."""
     units = DiscretizedLogistics(levels=256, components=1)

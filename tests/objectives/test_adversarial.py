@@ -204,6 +204,7 @@ def test_phases_are_as_configured():
         assert set(metrics) == {Adversarial.metric, "1.generative/loss"}
 
 
+@pytest.mark.slow
 def test_training_nears_the_data():
     """A generator of one number moves from 0 to the data's mean, 2, and stays there."""
     model = gan(1, latent=1, generator=MLP(hidden=()), critic=MLP(hidden=(16,), activation="tanh"), data="real")

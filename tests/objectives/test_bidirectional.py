@@ -211,6 +211,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants_fail_the_expected_gradient(monkeypatch, mutant):
     """Every mistake moves the expectation of the part that it concerns by far more than round-off."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from toys import linear_gaussian, net, quick_jit, random_params
 
 from genjax_models.core import LatentVariableModel, Trainable
@@ -82,7 +83,7 @@ def value_and_gradient(objective, params, x, key=KEY):
 
 @pytest.mark.parametrize(
     ("builds", "toy"),
-    [(OF_REALS, lambda: linear_gaussian(3, 2)), (OF_BITS, lambda: net((2, 2), 3)), (OF_CLASSES, one_hot)],
+    [(OF_REALS, lambda: linear_gaussian(3, 2)), drill(OF_BITS, lambda: net((2, 2), 3)), (OF_CLASSES, one_hot)],
 )
 def test_chunks_are_only_round_off(x64, builds, toy):
     """Seven particles three at a time, so that the last chunk is not full; for every kind of loss."""
@@ -112,10 +113,12 @@ ONE_HOT = categorical_vae(1000, latent=2, classes=3, encoder=MLP((16,)), decoder
 @pytest.mark.parametrize(
     ("build", "model"),
     [
-        *((build, GAUSSIAN) for build in (iwae, dreg, vimco)),
-        (nvil, BINARY),
+        (iwae, GAUSSIAN),
+        drill(dreg, GAUSSIAN),
+        (vimco, GAUSSIAN),
+        drill(nvil, BINARY),
         (disarm, BINARY),
-        (gumbel_softmax, ONE_HOT),
+        drill(gumbel_softmax, ONE_HOT),
     ],
 )
 def test_memory_is_flat_in_the_number_of_particles(build, model):

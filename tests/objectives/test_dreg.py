@@ -159,6 +159,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_fail(monkeypatch, name):
     """The comparison above sees each mistake, at K = 2."""

@@ -268,6 +268,7 @@ def test_means_may_be_held():
     assert float(found.bound) > float(elsewhere)
 
 
+@pytest.mark.slow
 def test_sauls_experiment():
     """2-4-6 nets, all parameters uniform on [-1, 1], x = 0: the mean of bound / log p(x) - 1 is about 1.6 %.
 

@@ -193,6 +193,7 @@ def test_each_outcome_follows_the_definition():
         assert worst(outcomes(case(net))[1]["recognition"], handwritten(case(net))) < 1e-12
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize(
     ("mistake", "one_layer"),
     [

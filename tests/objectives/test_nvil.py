@@ -247,6 +247,7 @@ def test_gaussian_particles_are_held_fixed():
     assert worst(gradient, exact) < 1e-10
 
 
+@pytest.mark.slow
 def test_it_trains_and_evaluates():
     """A step moves networks and moments; a batch of one is evaluated; the first step, without moments, is plain."""
     model = sigmoid_belief_network(3, layers=(2, 1))

@@ -220,6 +220,7 @@ def error_of_definition(net: str, **mistake) -> float:
     return worst(mean, found.exact[1]["recognition"])
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_seen_through_two_layers(mistake):
     """Each differs by its switch alone from the definition, which agrees with the loss outcome by outcome."""

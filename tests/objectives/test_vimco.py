@@ -251,6 +251,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow  # it tests the tests
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants_fail(monkeypatch, mutant):
