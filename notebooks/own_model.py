@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from genjax_models.checking import check_model
 from genjax_models.config import Config, Evaluation, ModelConfig, Training, config, field
 from genjax_models.core import Joint, LatentVariableModel
 from genjax_models.data import Digits
@@ -185,6 +186,15 @@ class Forgetful(NoisyOrModule):
 
 forgetful = exact_log_marginal(noisy_or(16, 8, module=Forgetful), truth, images, block=1024)
 print(f"sum over all images: {np.exp(np.asarray(forgetful, np.float64)).sum():.5f}")
+
+# %% [markdown]
+# With more units than can be summed over, `check_model` asks by draws: of a sampler that follows a density the
+# density's score has mean zero, and the mean of another density over it tells its integral. It also holds every fact
+# and optional function against the rest. In the shell it is `genjax-models check`.
+
+# %%
+for check in check_model(model, train[0]):
+    print(check)
 
 # %% [markdown]
 # ## What is said when something is missing
