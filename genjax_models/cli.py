@@ -22,7 +22,8 @@ EXIT_CODES = """exit codes:
   3   stopped at a step that was not finite
   4   a cell of a paper's table failed, explained in the table, and the others were run; or a check failed
   5   another process of the run is gone; the same command in all of them resumes
-  75  interrupted by a signal, saved; the same command resumes"""
+  75  interrupted by a signal, saved; the same command resumes
+  141 the output is no longer read, as by `head` that has seen enough"""
 
 
 def _positive(text: str) -> int:
@@ -1370,8 +1371,15 @@ def _notices_as_lines() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code, as `--help` lists them."""
-    with _notices_as_lines():
-        return _main(argv)
+    try:
+        with _notices_as_lines():
+            code = _main(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        with contextlib.suppress(OSError, ValueError):  # what is left of it would be flushed at the way out
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -1448,6 +1456,8 @@ def _main(argv: Sequence[str] | None) -> int:
             "begin again."
         )
         return 75
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _say(f"error: {error.filename or 'a file'}: {error.strerror or error}")
         if several():

@@ -815,6 +815,15 @@ def test_quiet_process_prints_the_folder_and_keeps_its_programs(place):
     assert any((place / "cache" / "genjax_models" / "xla").iterdir())
 
 
+def test_an_output_that_is_no_longer_read_is_no_error():
+    """As of `genjax-models list | head`: no message, and the code of a process that SIGPIPE ended."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-m", "genjax_models", "list"], stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_process_exits_with_2_and_a_message(place):
     done = as_process(place, "train", "absent.py")
     assert (done.returncode, done.stdout) == (2, "")
