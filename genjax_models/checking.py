@@ -62,7 +62,7 @@ def check_model(
         A `Check` for everything that can be told of such a model.
 
     Raises:
-        ModelError: what is no model, or one whose functions cannot be called.
+        ModelError: what is no model.
 
     Example:
         >>> assert all(check.passed is not False for check in check_model(model, x))
@@ -111,6 +111,10 @@ class _Run(NamedTuple):
     @property
     def keys(self) -> jax.Array:
         return jax.random.split(self.key, (self.batches, BATCH))
+
+    @property
+    def round_off(self) -> float:
+        return 1e-3 if self.x.dtype == jnp.float32 else 1e-8
 
 
 def _moved(key: jax.Array, params: Params) -> Params:
@@ -234,8 +238,7 @@ def _few(run: _Run, function: Callable[[jax.Array], Any]) -> Any:
 def _equal(name: str, run: _Run, difference: Callable[[jax.Array], jax.Array]) -> Check:
     """A difference that is round-off at every one of a few draws."""
     worst = float(jnp.max(jnp.abs(_few(run, difference))))
-    tolerance = 1e-3 if run.x.dtype == jnp.float32 else 1e-8
-    return Check(name, worst < tolerance, f"differs by up to {worst:.2g}")
+    return Check(name, worst < run.round_off, f"differs by up to {worst:.2g}")
 
 
 def _proposal(run: _Run, log_q: Callable) -> Check:
@@ -248,10 +251,9 @@ def _proposal(run: _Run, log_q: Callable) -> Check:
         return jnp.abs(total(terms) - scored) / (1 + jnp.abs(scored)), jnp.max(jnp.stack(motion))
 
     worst, motion = (float(jnp.max(v)) for v in _few(run, difference))
-    tolerance = 1e-3 if run.x.dtype == jnp.float32 else 1e-8
     moves = motion > 0
     said = f"its terms differ from log_posterior by up to {worst:.2g} of it; draws {'move' * moves or 'do not move'}"
-    right = worst < tolerance and moves == bool(run.model.reparameterized)
+    right = worst < run.round_off and moves == bool(run.model.reparameterized)
     fact = f"{said} with the parameters, reparameterized is {run.model.reparameterized}"
     return Check("propose scores its own draw", right, fact)
 

@@ -474,7 +474,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    checking.add_argument("config", metavar="CONFIG", help="a Python file that sets CONFIG, or a run folder")
+    whose = (
+        "a Python file that sets CONFIG, or a run folder, of which the configuration is taken and not the parameters"
+    )
+    checking.add_argument("config", metavar="CONFIG", help=whose)
     checking.add_argument("--num-samples", type=_positive, default=2000, metavar="N", help="draws (default: 2000)")
     checking.add_argument("--data-dir", metavar="DIR", help=where)
 

@@ -622,11 +622,11 @@ class Train:
         Raises:
             ConfigError: parameters that are not the model's, by the first that differs.
         """
-        entered = self._enter(config, data)
+        entered, arrays = self._enter(config, data), _arrays(data)
         check_values(config, data)
         if params is not None:
-            require_parameters_of(self.shapes(config, _arrays(data)), params, "params")
-        return compiled_init(entered, key, _arrays(data), params)
+            require_parameters_of(self.shapes(config, arrays), params, "params")
+        return compiled_init(entered, key, arrays, params)
 
     def shapes(self, config: Config, data: Any) -> TrainState:
         """The shapes and types of the state, without computing it; `data` may hold `jax.ShapeDtypeStruct`."""

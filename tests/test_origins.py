@@ -35,14 +35,17 @@ CONFIG = Config(
     seed=3,
 )
 LONGER = overlay(CONFIG, {"training.num_steps": 40})
-# Another objective and another optimizer, of the same model.
-TIGHTER = dataclasses.replace(CONFIG, objective=IWAE(num_particles=3), optimizer=SGD(1e-2), seed=4)
+# Another objective, another optimizer and other data, of the same model.
+TIGHTER = dataclasses.replace(
+    CONFIG, objective=IWAE(num_particles=3), optimizer=SGD(1e-2), data=Arrays(path="other.npy"), seed=4
+)
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("data")
-    np.save(folder / "bits.npy", (np.random.RandomState(0).uniform(size=(60, 2, 3)) < 0.4).astype(np.uint8))
+    for seed, name in enumerate(("bits.npy", "other.npy")):
+        np.save(folder / name, (np.random.RandomState(seed).uniform(size=(60, 2, 3)) < 0.4).astype(np.uint8))
     return str(folder)
 
 
@@ -112,7 +115,7 @@ def test_the_other_runs_parameters_are_those_to_begin_with(source, tmp_path, dat
     """Those that it is evaluated with; the run is the pure function's from there on."""
     assert "begins with the parameters of step" in train(TIGHTER, tmp_path / "run", data_dir, start_from=str(source))
     _, params, chosen = chosen_parameters(open_run(source), Log())
-    x, program = Arrays("bits.npy").load(data_dir).train, make_train(TIGHTER)
+    x, program = TIGHTER.data.load(data_dir).train, make_train(TIGHTER)
     state = program.init(TIGHTER, jax.random.key(4), x, params)
     jax.tree.map(np.testing.assert_array_equal, state.params, params)
     for start in range(0, 20, 5):

@@ -29,8 +29,9 @@ FIGURES = {
     ("IWAE", 5): {1: (85.54, 22), 2: (83.89, 21 + 5)},
     ("IWAE", 50): {1: (84.78, 25), 2: (82.90, 26 + 7)},
 }
-# By layers and K, in batches of 20 as in the paper: about seven minutes on one core each, at 4 to 50 ms a step. In
-# batches of 100 a step with K = 50 takes almost four times as long, and fewer updates leave more to be learned.
+# By layers and K, in batches of 20 as in the paper: about seven minutes on one core each by estimate, from 3 to 39 ms
+# a step with other work beside. In batches of 100 a step with K = 50 takes almost four times as long, and fewer
+# updates leave more to be learned.
 SHORT_STEPS = {1: {1: 100_000, 5: 50_000, 50: 12_000}, 2: {1: 70_000, 5: 36_000, 50: 8000}}
 
 
@@ -80,8 +81,8 @@ TABLE = Table(
     tuple(cell for layers in (1, 2) for kind, k in FIGURES for cell in cells(kind, k, layers)),
     notes=(
         "Dynamic binarization. Full is the paper's recipe: 3,280 epochs in batches of 20 at falling rates, and log "
-        "p(x) by 5,000 samples. Short has batches of 20 too, for as many updates as take seven minutes on one core: 40 "
-        "epochs with K = 1 and one layer, 3 with K = 50 and two, at a rate that falls along a cosine; and 500 samples "
-        "on 5,000 test examples. The paper's OMNIGLOT is not at hand."
+        "p(x) by 5,000 samples. Short has batches of 20 too, for as many updates as by estimate take seven minutes "
+        "on one core: 40 epochs with K = 1 and one layer, 3 with K = 50 and two, at a rate that falls along a cosine; "
+        "and 500 samples on 5,000 test examples. The paper's OMNIGLOT is not at hand."
     ),
 )
