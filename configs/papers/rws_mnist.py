@@ -94,7 +94,7 @@ TABLE = Table(
         "the evaluation, and regularization. Here log p(x) is estimated with 5,000 samples (500 in the budget "
         "short), with up to 100,000 in Bornschein and Bengio (2015). Short has as many updates in batches of 100 as "
         "take six minutes by estimate: 100,000 of wake-sleep, which come to the paper's figures, up to 46,000 with K "
-        "= 2 and 3,000 with K = 50. The fewer updates a cell has the farther it is behind, so that K = 50, first in the "
-        "papers, is last here: what is missing are updates, not particles."
+        "= 2 and 3,000 with K = 50. The fewer updates a cell has the farther it is behind, so that K = 50, first in "
+        "the papers, is last here: what is missing are updates, not particles."
     ),
 )
