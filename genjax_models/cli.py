@@ -322,6 +322,8 @@ def parser() -> argparse.ArgumentParser:
     reproducing.add_argument("--out-dir", default="runs/papers", metavar="DIR", help=folder)
     reproducing.add_argument("--write", metavar="FILE", help="write the table to this file as well")
     reproducing.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
+    rows = "with --write and --overwrite: where a cell has no result here, keep the file's row and where it was made"
+    reproducing.add_argument("--keep", action="store_true", help=rows)
     reproducing.add_argument("--data-dir", metavar="DIR", help=where)
     reproducing.add_argument("--quiet", action="store_true", help="no progress; errors and the table alone")
 
@@ -1147,6 +1149,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     copy = None if arguments.write is None else Path(arguments.write)
     if copy is not None and copy.exists() and not arguments.overwrite:
         raise UserError(f"{copy} exists; give another --write, or --overwrite to replace it.")
+    if arguments.keep and (copy is None or not copy.is_file()):
+        raise UserError(f"--keep: no page to keep rows of ({copy or 'no --write'}); give --write a page that exists.")
     if copy is not None and not copy.parent.is_dir():
         raise UserError(f"{copy}: no such folder, {copy.parent}; make it, or give another --write.")
     _use_cores(arguments.seeds or getattr(table.seeds, arguments.budget))
@@ -1163,6 +1167,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         cells=arguments.cells,
         render_only=arguments.render_only,
+        keep=copy.read_text(encoding="utf-8") if copy is not None and arguments.keep else None,
         log=_log(arguments),
         live=_live(arguments),
         started=STARTED,

@@ -1,9 +1,12 @@
 """A paper's table beside ours, as Markdown and as JSON, from what the runs left."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from genjax_models.errors import UserError
 from genjax_models.papers import Budget, Cell, Comparison, Figure, Paper, Table, compare
 
 Status = Literal["finished", "missing", "skipped", "failed"]
@@ -13,6 +16,8 @@ BUDGET_TEXT: Mapping[Budget, str] = {
     "short": "short: about ten minutes a cell on two cores",
     "full": "full",
 }
+HEADER = ("row", "column", "paper", "ours, by seed", "mean over seeds", "difference", "reached", "time")
+UPDATES = " updates of `full`"
 VERDICTS = {"better": "yes", "within": "within one standard error", "short": "no"}
 EXPLANATION = (
     "Ours: ± one standard error over test examples for each seed, and over seeds for their mean (their number in "
@@ -32,6 +37,13 @@ class Result(NamedTuple):
     made: Mapping[str, Any]  # date, commit, machine, versions
 
 
+class Kept(NamedTuple):
+    """What an earlier page has of a cell that is not run here."""
+
+    line: str  # its row, as it stands there
+    made: str  # where and when it was run, and the page written
+
+
 class Outcome(NamedTuple):
     """A cell as it stands."""
 
@@ -39,6 +51,11 @@ class Outcome(NamedTuple):
     status: Status
     results: tuple[Result, ...] = ()  # by seed
     reason: str = ""  # why it was skipped, or failed
+
+    @property
+    def name(self) -> str:
+        """As pages have it."""
+        return f"{self.cell.row}, {self.cell.column}"
 
     @property
     def comparison(self) -> Comparison | None:
@@ -83,6 +100,13 @@ def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
+def _cells(line: str) -> list[str]:
+    """What `_row` was given, or nothing where a line is no row."""
+    if not (line.startswith("| ") and line.endswith(" |")):
+        return []
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line[1:-1])]
+
+
 def duration(seconds: float) -> str:
     """Seconds, or minutes from two of them on.
 
@@ -93,7 +117,63 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def markdown(table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered: Mapping[str, Any]) -> str:
+def _command(table: Table, budget: Budget) -> str:
+    return f"`genjax-models reproduce {table.name} --budget {budget}`"
+
+
+def _said(name: str, lines: Iterable[str]) -> list[str]:
+    """What a page's lines "- NAME; NAME: TEXT" say of a cell."""
+    found = (line.removeprefix("- ").partition(": ") for line in lines if line.startswith("- "))
+    return [text for names, _, text in found if name in names.split("; ")]
+
+
+def kept_from(
+    page: str, table: Table, budget: Budget, outcomes: Sequence[Outcome]
+) -> tuple[dict[str, Kept], list[str]]:
+    """What a page that `markdown` wrote has of cells without a result here.
+
+    A row is kept where the paper's figure beside it and the cell's number of updates are what the table has now.
+
+    Args:
+        page: its text.
+        table, budget, outcomes: as for `markdown`.
+
+    Returns:
+        By the name of the cell what is kept, and the page's other rows that have figures, "ROW, COLUMN".
+
+    Raises:
+        UserError: a page of something else than this table and budget.
+    """
+    if _command(table, budget) not in page:
+        raise UserError(
+            f"the page to keep rows of has no {_command(table, budget)}, as a page of this table and budget has; write "
+            "to another file, or keep none."
+        )
+    lines = page.splitlines()
+    sources = _sources(table)
+    where = lines.index("Kept from earlier pages:") if "Kept from earlier pages:" in lines else len(lines)
+    # A row with figures has a mean.
+    rows = [row for row in map(_cells, lines) if len(row) == len(HEADER) and row[4] not in ("", HEADER[4], "---:")]
+    theirs = {f"{row[0]}, {row[1]}": row for row in rows}
+    kept = {}
+    for outcome in outcomes:
+        row = None if outcome.results else theirs.get(outcome.name)
+        if row is None or row[2] != _paper_text(outcome.cell.paper, table.digits_of(outcome.cell), sources):
+            continue
+        updates = [text for text in _said(outcome.name, lines[:where]) if text.endswith(UPDATES)]
+        if updates == [text for text in (_updates(outcome.cell, budget),) if text]:
+            kept[outcome.name] = Kept(_row(row), *(_said(outcome.name, lines[where:]) or [lines[-1]])[:1])
+    ours = {outcome.name for outcome in outcomes if outcome.results}
+    return kept, [name for name in theirs if name not in kept and name not in ours]
+
+
+def markdown(
+    table: Table,
+    budget: Budget,
+    outcomes: Sequence[Outcome],
+    rendered: Mapping[str, Any],
+    kept: Mapping[str, Kept] = MappingProxyType({}),
+) -> str:
     """The table as Markdown: a line for every cell, and below it notes, sources, and by what it was made.
 
     Args:
@@ -101,19 +181,22 @@ def markdown(table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered
         budget: which of its budgets.
         outcomes: of its cells, in their order.
         rendered: when and by what it is written: "date", "version", "commit".
+        kept: rows of an earlier page, from `kept_from`.
     """
     sources = _sources(table)
-    header = ("row", "column", "paper", "ours, by seed", "mean over seeds", "difference", "reached", "time")
     lines = [
         f"# {table.title}",
         "",
-        f"In {table.unit}. Budget {BUDGET_TEXT[budget]}. `genjax-models reproduce {table.name} --budget {budget}`",
+        f"In {table.unit}. Budget {BUDGET_TEXT[budget]}. {_command(table, budget)}",
         "",
         *((table.notes, "") if table.notes else ()),
-        _row(header),
+        _row(HEADER),
         _row(["---", "---", *["---:"] * 4, "---", "---:"]),
     ]
     for outcome in outcomes:
+        if outcome.name in kept:
+            lines.append(kept[outcome.name].line)
+            continue
         cell, found, digits = outcome.cell, outcome.comparison, table.digits_of(outcome.cell)
         mean, difference, verdict, time = "", "", "", ""
         if found is not None:
@@ -124,7 +207,11 @@ def markdown(table: Table, budget: Budget, outcomes: Sequence[Outcome], rendered
             time = duration(max(seconds)) if seconds else ""
         paper = _paper_text(cell.paper, digits, sources)
         lines.append(_row([cell.row, cell.column, paper, _ours_text(outcome, digits), mean, difference, verdict, time]))
-    lines += ["", EXPLANATION, "", *_notes(budget, outcomes), *_list("Sources:", sources), *_made(outcomes, rendered)]
+    lines += ["", EXPLANATION, "", *_notes(budget, outcomes), *_list("Sources:", sources)]
+    if kept:
+        made = _lines((outcome.name, kept[outcome.name].made) for outcome in outcomes if outcome.name in kept)
+        lines += ["Kept from earlier pages:", "", *made]
+    lines += _made(outcomes, rendered)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -137,18 +224,25 @@ def _updates(cell: Cell, budget: Budget) -> str:
     ours, full = (getattr(cell.at(b), "training", None) for b in (budget, "full"))
     if budget != "short" or ours is None or full is None or ours.num_steps == full.num_steps:
         return ""
-    return f"{ours.num_steps:,} of the {full.num_steps:,} updates of `full`"
+    return f"{ours.num_steps:,} of the {full.num_steps:,}{UPDATES}"
 
 
 def _notes(budget: Budget, outcomes: Sequence[Outcome]) -> list[str]:
     """What is other than in the papers, and what was skipped or failed, one line for cells that say the same."""
-    said: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        name = f"{outcome.cell.row}, {outcome.cell.column}"
+
+    def texts(outcome: Outcome) -> tuple[str, ...]:
         failure = outcome.reason and f"{outcome.status}: {outcome.reason}"
-        for text in (outcome.cell.note, _updates(outcome.cell, budget), failure):
-            if text:
-                said.setdefault(" ".join(text.split()), []).append(name)
+        return outcome.cell.note, _updates(outcome.cell, budget), failure
+
+    return _lines((outcome.name, text) for outcome in outcomes for text in texts(outcome))
+
+
+def _lines(texts: Iterable[tuple[str, str]]) -> list[str]:
+    """What is said by whose names, one line for those of whom the same is said."""
+    said: dict[str, list[str]] = {}
+    for name, text in texts:
+        if text:
+            said.setdefault(" ".join(text.split()), []).append(name)
     return [*(f"- {'; '.join(names)}: {text}" for text, names in said.items()), *([""] if said else [])]
 
 

@@ -26,7 +26,7 @@ from genjax_models.experiment import Interrupted, versions
 from genjax_models.measuring import Log
 from genjax_models.overlay import differences, parse_json
 from genjax_models.papers import ERROR, Budget, Cell, Figure, Measure, Study, Table, check_table
-from genjax_models.papers_report import Outcome, Result, as_document, markdown, number_text
+from genjax_models.papers_report import Outcome, Result, as_document, kept_from, markdown, number_text
 from genjax_models.run_folder import CONFIG, RESULT, as_json, locked, open_run, write_whole
 from genjax_models.sweep import Sweep
 from genjax_models.sweep_folder import SWEEP, sweep_run
@@ -45,6 +45,7 @@ def reproduce(
     seeds: int | None = None,
     cells: str | None = None,
     render_only: bool = False,
+    keep: str | None = None,
     log: Log = print,
     live: bool = False,
     started: float | None = None,
@@ -59,6 +60,7 @@ def reproduce(
         seeds: of every cell, from 0 up; None for what the table has.
         cells: run only the cells whose names, `row/column`, this pattern matches; the others are shown as they stand.
         render_only: run nothing.
+        keep: the text of an earlier page of the table and budget, whose rows stand for cells that have no result here.
         log: hears what happens, line by line.
         live: redraw a sweep's table on standard error while it trains.
         started: `time.perf_counter()` of when the user began to wait.
@@ -68,7 +70,8 @@ def reproduce(
         "failed", with the reason, where it could not be run to its end; the others are run all the same.
 
     Raises:
-        UserError: a table, pattern or number of seeds that cannot be used, or a folder that cannot be written.
+        UserError: a table, pattern, number of seeds or page to keep that cannot be used, or a folder that cannot be
+            written.
         Interrupted: SIGINT or SIGTERM came; what was under way is saved.
 
     Example:
@@ -83,6 +86,8 @@ def reproduce(
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{run.folder} cannot be written ({error.strerror}); give another --out-dir.") from None
+    if keep is not None:
+        run.keep(keep)
     for cell in () if render_only else chosen:
         run.fill_in(cell, seeds)
     return run.render()
@@ -107,6 +112,7 @@ class _Reproduction:
         self.absent: dict[DataConfig, str] = {}  # what is said of data that were looked for; "" where they are there
         self.skipped: dict[str, str] = {}  # by run name
         self.failed: dict[Path, str] = {}  # why, by the file that keeps it
+        self.page: str | None = None  # an earlier one, whose rows are kept
 
     # Running.
 
@@ -226,6 +232,13 @@ class _Reproduction:
 
     # Rendering.
 
+    def keep(self, page: str) -> None:
+        """Keep a page's rows of cells that have no result, and say which cannot be."""
+        _, lost = kept_from(page, self.table, self.budget, [self.outcome(cell) for cell in self.table.cells])
+        self.page = page
+        for name in lost:
+            self.log(f"{name}: not kept; the page is of another figure of the paper or other updates than the cell now")
+
     def outcome(self, cell: Cell) -> Outcome:
         """A cell as its folder has it."""
         folder, name = self.folder / cell.run_name, cell.run_name
@@ -257,7 +270,8 @@ class _Reproduction:
         """Write the table as its cells stand."""
         outcomes = [self.outcome(cell) for cell in self.table.cells]
         rendered = {"date": _now(), "version": genjax_models.__version__, "commit": _commit()}
-        write_whole(self.folder / MARKDOWN, markdown(self.table, self.budget, outcomes, rendered))
+        kept = {} if self.page is None else kept_from(self.page, self.table, self.budget, outcomes)[0]
+        write_whole(self.folder / MARKDOWN, markdown(self.table, self.budget, outcomes, rendered, kept))
         write_whole(self.folder / JSON, as_json(as_document(self.table, self.budget, outcomes, rendered)))
         return outcomes
 

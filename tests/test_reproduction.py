@@ -14,7 +14,7 @@ from genjax_models import plots, sweep_training
 from genjax_models.cli import load_table, main
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import UCI, Arrays
-from genjax_models.errors import ConfigError, DataError
+from genjax_models.errors import ConfigError, DataError, UserError
 from genjax_models.experiment import Interrupted
 from genjax_models.mixture import MixtureOfBernoullis, expectation_maximization, fit_mixture
 from genjax_models.models import FVSBN
@@ -34,7 +34,7 @@ from genjax_models.papers import (
     smoke_config,
     with_steps,
 )
-from genjax_models.papers_report import Outcome, Result, as_document, duration, markdown
+from genjax_models.papers_report import Outcome, Result, as_document, duration, kept_from, markdown
 from genjax_models.reproduction import reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -184,6 +184,52 @@ def test_a_page_shows_every_cell_as_it_stands():
     smoke = markdown(table, "smoke", OUTCOMES, RENDERED)  # a few steps are not judged
     assert not {"| yes |", "| within one standard error |", "| no |"} & {f"| {word} |" for word in smoke.split(" | ")}
     assert [duration(119.4), duration(150.0)] == ["119 s", "2 min"]
+
+
+def test_rows_of_an_earlier_page_are_kept_with_where_they_were_made():
+    """The first page has A and B, the second makes B and E anew and keeps A, the third keeps all of both."""
+    table = table_of(*(outcome.cell for outcome in OUTCOMES))
+    first = markdown(table, "short", OUTCOMES, RENDERED)
+    bare = [Outcome(cell, "missing") for cell in table.cells]
+    new = {**MADE, "commit": "123"}
+    later = [
+        Outcome(bare[i].cell, "finished", (Result(0, Figure(5.0), "", None, new),)) if i in (1, 4) else bare[i]
+        for i in range(5)
+    ]
+    kept, lost = kept_from(first, table, "short", later)
+    assert (list(kept), lost) == (["A, x"], [])
+    second = markdown(table, "short", later, {**RENDERED, "commit": "456"}, kept)
+    row = next(line for line in first.splitlines() if line.startswith("| A |"))
+    assert row in second.splitlines()
+    assert "| B | x | 1 [2, from memory, to be checked] | 5 |" in second
+    foot = first.splitlines()[-1]
+    assert second.endswith(
+        f"Kept from earlier pages:\n\n- A, x: {foot}\n\n{foot.replace('abc', '123').replace('def', '456')}\n"
+    )
+    kept, lost = kept_from(second, table, "short", bare)
+    third = markdown(table, "short", bare, RENDERED, kept)
+    assert (list(kept), lost) == (["A, x", "B, x", "E, x"], [])
+    assert [line for line in third.splitlines() if line[:3] in ("| A", "| B", "| E")] == [
+        line for line in second.splitlines() if line[:3] in ("| A", "| B", "| E")
+    ]
+    assert f"- A, x: {foot}\n- B, x; E, x: {foot.replace('abc', '123').replace('def', '456')}\n" in third
+
+
+def test_rows_of_what_a_cell_no_longer_is_are_not_kept():
+    def page(steps: int, paper: float) -> tuple[Table, list[Outcome], str]:
+        cell = trained_cell(full=with_steps(CONFIG, 4000), short=with_steps(CONFIG, steps), paper=Paper(paper, "S"))
+        table = table_of(cell)
+        found = Outcome(cell, "finished", (Result(0, Figure(5.0), "", None, MADE),))
+        return table, [Outcome(cell, "missing")], markdown(table, "short", [found], RENDERED)
+
+    table, missing, same = page(30, 4.0)
+    assert list(kept_from(same, table, "short", missing)[0]) == ["net, bits"]
+    for other in (page(40, 4.0), page(4000, 4.0), page(30, 4.5)):
+        assert kept_from(other[2], table, "short", missing) == ({}, ["net, bits"])
+        assert kept_from(same, other[0], "short", other[1]) == ({}, ["net, bits"])
+    for wrong in (("full", table), ("short", dataclasses.replace(table, name="toys"))):
+        with pytest.raises(UserError, match="the page to keep rows of has no"):
+            kept_from(same, wrong[1], wrong[0], missing)
 
 
 def test_the_document_has_the_numbers_in_full():
@@ -459,6 +505,14 @@ def test_the_command_runs_a_table_and_says_what_failed(place, capsys, monkeypatc
     assert main(["reproduce", "toy.py", "--write", "page.md"]) == 2
     assert "page.md exists" in capsys.readouterr().err
     assert main(["reproduce", "toy.py", "--render-only", "--write", "page.md", "--overwrite", "--quiet"]) == 0
+    again = ["reproduce", "toy.py", "--render-only", "--out-dir", "elsewhere", "--write", "page.md", "--overwrite"]
+    row = "| A | x | 0.50 [1] | 0.50 | 0.50 (1) | +0.00 |"
+    assert main([*again, "--keep"]) == 0
+    assert row in (place / "page.md").read_text()
+    assert main(again) == 0
+    assert row not in (place / "page.md").read_text()
+    assert main([*again[:-2], "none.md", "--keep"]) == 2
+    assert "--keep: no page to keep rows of (none.md)" in capsys.readouterr().err
     assert main(["reproduce", "nothing"]) == 2
     assert "configs/papers/nothing.py: no such file" in capsys.readouterr().err
 

@@ -56,7 +56,7 @@ DEPTHS = {(200,): (116.3, 103.1), (200, 200): (106.9, 93.4), (200, 200, 200): (1
 PARTICLES = {2: (94.6, 93.5), 5: (93.5, 92.8), 10: (93.0, 92.6), 50: (92.5, 91.9)}
 BEST = {
     "SBN 400-300-200-100-10": (SigmoidBeliefNetwork(layers=(400, 300, 200, 100, 10)), 85.48, 1.0),
-    "NADE 250": (SigmoidBeliefNetwork(layers=(250,), generative="nade", nade_hidden=250), 85.23, 20.0),
+    "NADE 250": (SigmoidBeliefNetwork(layers=(250,), generative="nade", nade_hidden=250), 85.23, 100.0),
     "AR-SBN 500": (
         SigmoidBeliefNetwork(layers=(500,), generative="autoregressive", recognition="autoregressive"),
         84.18,
