@@ -22,6 +22,7 @@ import flax.linen as nn
 
 import genjax_models
 from genjax_models import cli
+from genjax_models.commands.authoring import catalogue
 from genjax_models.config import describe, is_config_type
 from genjax_models.models import MODELS
 from genjax_models.objectives import OBJECTIVES
@@ -129,7 +130,7 @@ def citation_links(citation: str) -> str:
 
 
 def table_pages() -> Iterator[tuple[str, str]]:
-    found = cli.catalogue()
+    found = catalogue()
     needs = {
         "models": "The capability says what a model can compute, and so what trains it: {py:obj}`genjax_models.core`.",
         "objectives": "The capability is what an objective needs of a model at the least.",

@@ -6,7 +6,7 @@ import pytest
 import toys
 from benchmarks.bars_divergence import divergence, divergence_of_run
 
-from genjax_models.cli import load_config
+from genjax_models.commands.files import load_config
 from genjax_models.data import Bars
 from genjax_models.errors import DataError
 from genjax_models.evaluation import divergence_in_bits

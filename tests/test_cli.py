@@ -19,7 +19,8 @@ from runs import Terminal
 
 from genjax_models import experiment
 from genjax_models.axes import Axis, product
-from genjax_models.cli import load_file, load_sweep, main, parser, split_overrides
+from genjax_models.cli import main, parser, split_overrides
+from genjax_models.commands.files import load_file, load_sweep
 from genjax_models.data import Shards
 from genjax_models.errors import ConfigError, DataNotice
 from genjax_models.models import MODELS
@@ -466,7 +467,7 @@ def test_notices_of_data_are_lines_and_other_warnings_keep_their_place(cli, monk
         warnings.warn("something else", UserWarning, stacklevel=1)
         return 0
 
-    monkeypatch.setattr("genjax_models.cli._list", say)
+    monkeypatch.setattr("genjax_models.commands.authoring._list", say)
     with pytest.warns(UserWarning, match="something else") as others:
         code, out, err = cli("list")
     assert (code, out, err) == (0, "", "notice: ids.csv: two are equal.\n")

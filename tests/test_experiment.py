@@ -20,7 +20,7 @@ from runs import Log, by_example, contents, last_state, outcome, read_json, read
 from toys import worst
 
 from genjax_models import checkpoints, experiment, run_folder
-from genjax_models.cli import load_config
+from genjax_models.commands.files import load_config
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays, evaluation_subset
 from genjax_models.errors import ConfigError, DataError, RunError

@@ -9,7 +9,8 @@ from matplotlib.image import imread
 from PIL import Image
 
 from genjax_models import inspection
-from genjax_models.cli import main, open_source
+from genjax_models.cli import main
+from genjax_models.commands.files import open_source
 from genjax_models.config import Config
 from genjax_models.data import Arrays, Digits, Files, Gaussians, ImageFolder, Shards, WavFolder, write_shards
 from genjax_models.errors import ConfigError, DataError, DataNotice, UserError

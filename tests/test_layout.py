@@ -40,6 +40,7 @@ LAYERS = [
     {"sweep_folder"},
     {"reproduction", "report"},
     {"hub"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

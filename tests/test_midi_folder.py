@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from genjax_models.cli import open_source
+from genjax_models.commands.files import open_source
 from genjax_models.config import validate
 from genjax_models.data import MidiFolder, examples, require_labels
 from genjax_models.data.midi import Note, read_notes, read_roll

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.image import imread
 from runs import by_example
 
-from genjax_models.cli import load_config, main
+from genjax_models.cli import main
+from genjax_models.commands.files import load_config
 from genjax_models.data import Arrays, evaluation_subset
 from genjax_models.errors import ConfigError, UserError
 from genjax_models.evaluation import exact_log_p_star

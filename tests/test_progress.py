@@ -128,8 +128,8 @@ def commands() -> dict:
 
 def test_every_command_with_progress_can_be_quiet():
     """And those that cannot have no progress."""
-    names = {name: f"_{name.replace('-', '_')}" for name in commands()}
-    speaks = {n for n, function in names.items() if "_log(arguments)" in inspect.getsource(getattr(cli, function))}
+    runs = {name: command.get_default("run") for name, command in commands().items()}
+    speaks = {name for name, run in runs.items() if "log_of(arguments)" in inspect.getsource(run)}
     quiet = {n for n, command in commands().items() if "--quiet" in command.format_help()}
     assert speaks == quiet
     assert {"train", "sweep", "evaluate", "reproduce", "report"} <= quiet

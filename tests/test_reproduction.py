@@ -11,7 +11,8 @@ import pytest
 from runs import Log, contents, read_json
 
 from genjax_models import plots, sweep_training
-from genjax_models.cli import load_table, main
+from genjax_models.cli import main
+from genjax_models.commands.files import load_table
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import UCI, Arrays
 from genjax_models.errors import ConfigError, DataError, UserError

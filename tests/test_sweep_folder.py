@@ -21,7 +21,7 @@ from runs import Log, contents, last_state, outcome, read_json, read_lines
 
 from genjax_models import checkpoints, experiment, measuring, plots, sweep_folder, sweep_training
 from genjax_models.axes import axis, chain, product, zipped
-from genjax_models.cli import load_file
+from genjax_models.commands.files import load_file
 from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Arrays
 from genjax_models.errors import ConfigError, RunError

@@ -37,11 +37,12 @@ RATES, SEEDS = (3e-4, 1e-3, 3e-3, 1e-2), 8
 LOOP = """
 import sys
 from pathlib import Path
-from genjax_models.cli import _use_compilation_cache, load_file
+from genjax_models.commands.files import load_file
+from genjax_models.commands.shared import use_compilation_cache
 from genjax_models.experiment import train_run
 from genjax_models.overlay import overlay
 
-_use_compilation_cache()
+use_compilation_cache()
 config = load_file(sys.argv[1])["CONFIG"]
 for i, point in enumerate(eval(sys.argv[3])):
     train_run(overlay(config, point), Path(sys.argv[2]) / str(i), log=lambda line: None)
