@@ -216,6 +216,13 @@ def inspect_data(
     tallies = {name: _Tally(x) for name, x in parts.items()}
     first = next(iter(tallies.values()))
     constant = np.flatnonzero(first.low >= first.high).tolist()
+    notices = source.notices(data_dir) if hasattr(source, "notices") else []
+    classes = None
+    if refused is None:
+        try:
+            classes = _classes(source, data_dir)
+        except DataError as error:  # a model is trained without them
+            notices = [*notices, str(error)]
     return {
         "source": repr(source),
         "splits": {name: tally.figures() for name, tally in tallies.items()},
@@ -228,8 +235,8 @@ def inspect_data(
         "duplicates": _duplicates(tallies),
         "binarization": first.binarization(),
         "clipped": source.clipped(data_dir) if hasattr(source, "clipped") and refused is None else None,
-        "classes": None if refused is not None else _classes(source, data_dir),
-        "notices": source.notices(data_dir) if hasattr(source, "notices") else [],
+        "classes": classes,
+        "notices": notices,
         "refused": refused,
     }
 

@@ -218,6 +218,20 @@ def test_a_column_of_labels(tmp_path):
     assert require_labels(Files(str(tmp_path / "x.npz"))).validation.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("held", ["validation", "test"])
+def test_a_file_of_one_held_out_split(tmp_path, held):
+    """The other one is a share of the training split, with its labels."""
+    for name, rows in (("train", range(20)), ("held", range(20, 25))):
+        (tmp_path / f"{name}.csv").write_text("a,kind\n" + "".join(f"{i},{i % 3}\n" for i in rows))
+    source = Files(str(tmp_path / "train.csv"), label="kind", **{held: str(tmp_path / "held.csv")})
+    data, labels = source.load(), require_labels(source)
+    assert getattr(data, held)[:, 0].tolist() == [20, 21, 22, 23, 24]
+    assert sorted(np.concatenate(data[:3])[:, 0].tolist()) == list(range(25))
+    assert [len(x) for x in data[:3]] == ([18, 5, 2] if held == "validation" else [18, 2, 5])
+    for x, y in zip(data[:3], labels, strict=True):
+        assert np.array_equal(x[:, 0] % 3, y)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
@@ -276,7 +290,6 @@ def test_tables_that_are_refused(tmp_path, text, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": "y.csv"}, "validation and test: got one of the two files"),
         ({"delimiter": ";"}, "delimiter: got ';', expected one of 'comma', 'semicolon', 'tab'"),
         ({"validation_fraction": 0.5, "test_fraction": 0.5}, "got a sum of 1, expected less than 1"),
         ({"image_shape": (6,)}, r"image_shape: got \(6,\)"),

@@ -198,20 +198,35 @@ def test_folders_that_are_refused(folder, tmp_path):
     save(folder / "alone.png", PIXELS[0])
     with pytest.raises(DataError, match=r"set: some of it is in sub-folders, .*alone.png is in none"):
         ImageFolder(str(folder)).labels()
-    save(folder / "train" / "x.png", PIXELS[0])
-    with pytest.raises(
-        DataError, match=r"set: has the sub-folders train; expected all of train \(or training\), valid"
-    ):
+    save(folder / "dev" / "x.png", PIXELS[0])
+    with pytest.raises(DataError, match=r"set: has the sub-folders dev; expected train \(or training\) too"):
         ImageFolder(str(folder)).load()
-    for name in ("valid", "test"):
+    for name in ("train", "test"):
         save(folder / name / "x.png", PIXELS[0])
-    with pytest.raises(DataError, match=r"other images beside them, such as alone.png"):
+    with pytest.raises(DataError, match=r"splits in sub-folders \(dev, test, train\), and other images .* alone.png"):
         ImageFolder(str(folder)).load()
     for i in range(2):
         save(tmp_path / "two" / f"{i}.png", PIXELS[i])
     assert ImageFolder(str(tmp_path / "two")).labels() is None
     with pytest.raises(DataError, match=r"two: 2 rows cannot be split"):
         ImageFolder(str(tmp_path / "two"), size=(2, 2)).load()
+
+
+def test_folders_of_training_and_test_alone(tmp_path):
+    """As many data sets come: validation is a share of the training split, with its classes."""
+    for i in range(20):
+        save(
+            tmp_path / "set" / ("Test" if i < 4 else "Train") / "ab"[i % 2] / f"{i:02}.png",
+            np.full((4, 6), 5 * i, np.uint8),
+        )
+    source = ImageFolder(str(tmp_path / "set"), size=(4, 6), validation_fraction=0.25)
+    data, labels = source.load(), require_labels(source)
+    assert [len(x) for x in data[:3]] == [12, 4, 4]
+    number = [np.rint(x[:, 0] * 255 / 5).astype(int) for x in data[:3]]
+    assert sorted(number[2]) == [0, 1, 2, 3]
+    assert sorted(np.concatenate(number)) == list(range(20))
+    for i, y in zip(number, labels, strict=True):
+        assert np.array_equal(i % 2, y)
 
 
 @pytest.mark.parametrize(

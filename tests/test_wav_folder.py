@@ -55,6 +55,18 @@ def test_recordings_are_framed_and_split_with_their_classes(folder):
     assert np.array_equal(source.load().train, data.train)
 
 
+def test_recordings_for_training_alone(folder):
+    """Validation and test are shares of them, and pieces of a recording stay together with its class."""
+    folder.rename(folder.parent / "train")
+    source = WavFolder(str(folder.parent), frame=3, scale=64.0, steps=2, validation_fraction=0.3)
+    data, labels = source.load(), require_labels(source)
+    recordings = [levels(x, 64)[:, 0] // 1000 for x in data[:3]]
+    assert [len(set(i)) for i in recordings] == [6, 3, 1]
+    assert set(np.concatenate(recordings)) == set(range(10))
+    for i, y in zip(recordings, labels, strict=True):
+        assert np.array_equal(i % 2, y)
+
+
 def test_pieces_stay_with_their_recording(folder):
     """Cut at two frames; every sample is there once, and no recording is in two splits."""
     source = WavFolder(str(folder), frame=3, scale=64.0, steps=2, validation_fraction=0.3)

@@ -12,37 +12,69 @@ import numpy as np
 from genjax_models.config import config, field, validate
 from genjax_models.data.dataset import Labels
 from genjax_models.data.folder import missing, places_of
-from genjax_models.data.own_rows import OwnRows, divided_notice, flattened
+from genjax_models.data.own_rows import SPLIT_OF, OwnRows, divided_notice, flattened, parted
 from genjax_models.errors import DataError
 
 SPLITS = ("train", "validation", "test")
+DATA_WORDS = ("x", "data", "images", "inputs", "features")  # of a key, in small letters
+LABEL_WORDS = ("y", "label", "labels", "target", "targets")
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 MOST_DEFLATED = 1032  # bytes that one of deflate can stand for
 
 
+def _place_of(key: str) -> tuple[str, bool] | None:
+    """The split of an array, or "all", and whether it has labels, by the words of its key; None where they say neither.
+
+    Example:
+        >>> _place_of("x_train"), _place_of("val_labels"), _place_of("X"), _place_of("mean")
+        (('train', False), ('validation', True), ('all', False), None)
+    """
+    words = key.lower().split("_")
+    splits = [SPLIT_OF[word] for word in words if word in SPLIT_OF]
+    kinds = [word in LABEL_WORDS for word in words if word in (*DATA_WORDS, *LABEL_WORDS)]
+    if len(splits) > 1 or len(kinds) > 1 or len(splits) + len(kinds) < len(words):
+        return None
+    return (splits[0] if splits else "all"), any(kinds)
+
+
+def _keys_of(keys: list[str], labels: bool, path: Path) -> dict[str, str]:
+    """The key of each split, or under "all" the one of all, of what is labels or of what is not."""
+    found: dict[str, str] = {}
+    for key in keys:
+        if (place := _place_of(key)) is None or place[1] != labels:
+            continue
+        if place[0] in found:
+            both = f"{found[place[0]]!r} and {key!r}"
+            raise DataError(f"{path}: has {both}, of which either could be meant; save it again with one of them.")
+        found[place[0]] = key
+    return {name: found[name] for name in SPLITS if name in found} if "train" in found else found
+
+
 def _choose(keys: list[str], path: Path) -> dict[str, str]:
-    """The key of each split, or the only key under "all"."""
-    if len(keys) == 1 and keys[0] not in (*SPLITS, "valid"):
+    """The key of each split that there is, or the only one under "all"."""
+    if len(keys) == 1 and _place_of(keys[0]) is None:
         return {"all": keys[0]}
-    names = {"validation" if key == "valid" else key: key for key in keys}
-    if {"valid", "validation"} <= set(keys) or any(name not in names for name in SPLITS):
+    found = _keys_of(keys, False, path)
+    if "train" not in found and "all" not in found:
         raise DataError(
-            f"{path}: has the keys {', '.join(map(repr, keys)) or '(none)'}; expected 'train', 'valid' (or "
-            "'validation') and 'test', or one array alone. Save it again with those keys."
+            f"{path}: has the keys {', '.join(map(repr, keys)) or '(none)'}; expected 'train' with 'valid' and 'test' "
+            "or without, such as 'x_train' and 'x_test', or 'x' with all examples, or one array alone. Save it again "
+            "with those keys, or name one as `array` of Files."
         )
-    return {name: names[name] for name in SPLITS}
+    return found if "train" in found else {"all": found["all"]}
 
 
 def _choose_labels(keys: list[str], path: Path) -> dict[str, str]:
-    """The key of each split's labels; none where the file has none."""
-    names = {"validation_labels" if key == "valid_labels" else key: key for key in keys}
-    found = {name: names[f"{name}_labels"] for name in SPLITS if f"{name}_labels" in names}
-    if found and len(found) < len(SPLITS):
+    """The keys of the labels of what `_choose` chooses; none where the file has none."""
+    examples, found = _choose(keys, path), _keys_of(keys, True, path)
+    chosen = {name: found[name] for name in examples if name in found}
+    if chosen and len(chosen) < len(examples):
+        others = ", ".join(examples[name] for name in examples if name not in chosen)
         raise DataError(
-            f"{path}: has {', '.join(found.values())}, labels of some splits alone; expected train_labels, "
-            "valid_labels (or validation_labels) and test_labels. Save it again with all three, or with none."
+            f"{path}: has {', '.join(chosen.values())}, labels of some splits alone; expected those of {others} too. "
+            "Save it again with labels of all, or with none."
         )
-    return found
+    return chosen
 
 
 def require_room(size: int, name: str) -> None:
@@ -96,7 +128,7 @@ def _check_archive(file: IO[bytes], keys: Mapping[str, str], path: Path) -> None
 
 
 def read(path: Path, choose: Callable[[list[str], Path], dict[str, str]] = _choose) -> dict[str, np.ndarray]:
-    """The arrays "train", "validation" and "test" of a file, or its only one under "all".
+    """The arrays "train", and where there are such "validation" and "test", of a file, or the one of all under "all".
 
     Args:
         path: the file.
@@ -154,36 +186,45 @@ def find_own(path: str, data_dir: str | None, name: str = "path") -> Path:
     raise missing([path], [place.parent for place in candidates], f"Check the field `{name}`.")
 
 
-def labels_of(path: Path) -> Labels | None:
-    """The labels beside the three splits of a `.npz` file; None where it has none.
+def labels_of(path: Path, validation: float, test: float) -> Labels | None:
+    """The labels beside the examples of a `.npz` file, split as those are; None where it has none.
+
+    Args:
+        path: the file.
+        validation, test: shares, where the file has no such split.
 
     Raises:
         DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
     """
+    with open(path, "rb") as file:
+        if file.read(6) == b"\x93NUMPY":
+            return None
     found = read(path, _choose_labels)
-    if set(found) != set(SPLITS):
+    if not found:
         return None
-    examples = read(path)
-    for name, labels in found.items():
+    examples, labels = read(path), {}
+    for name, x in found.items():
         number = len(np.atleast_1d(examples[name]))
-        if labels.shape != (number,) or labels.dtype.kind not in "iu" or (labels < 0).any():
+        if x.shape not in ((number,), (number, 1)) or x.dtype.kind not in "iu" or (x < 0).any():
+            where = "labels" if name == "all" else f"labels of {name}"
             raise DataError(
-                f"{path}, labels of {name}: got shape {labels.shape} and dtype {labels.dtype}, expected integers "
-                f"from 0 up of shape ({number},), one for each example."
+                f"{path}, {where}: got shape {x.shape} and dtype {x.dtype}, expected integers from 0 up of "
+                f"shape ({number},), one for each example."
             )
-    return Labels(*(found[name].astype(np.int64) for name in SPLITS))
+        labels[name] = x.reshape(-1).astype(np.int64)
+    return Labels(*parted(labels, str(path), validation, test))
 
 
 @config
 class Arrays(OwnRows):
     """Your own arrays from a `.npy` or `.npz` file: rows [N, D] or images [N, H, W] or [N, H, W, C].
 
-    A `.npz` file with the keys `train`, `valid` (or `validation`) and `test` is used as it is split, and other keys are
-    ignored; a single array is split by a fixed permutation. If any uint8 array has a value above 1, all uint8 arrays
+    A `.npz` file with the keys `train`, `valid` and `test`, or the like of `x_train` and `val_images`, is used as it is
+    split, and other keys are ignored; validation or test, if missing, is a share of the training split. A single array,
+    or the one called `x`, is split by a fixed permutation. If any uint8 array has a value above 1, all uint8 arrays
     are divided by 255; other numbers are taken as they are. Data of only 0 and 1 are binary, data in [0, 1]
     intensities, and all other data real numbers, which cannot be binarized. The classes of the examples may stand
-    beside the three splits, integers [N] under `train_labels`, `valid_labels` (or `validation_labels`) and
-    `test_labels`.
+    beside them, integers [N] under `train_labels`, `valid_labels` and `test_labels`, the like of `y_train`, or `y`.
     """
 
     path: str = field(nonempty=True, help="the file; looked for from the working folder, then in the data folder")
@@ -205,10 +246,10 @@ class Arrays(OwnRows):
         ]
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
-        """The labels that a `.npz` file has beside its three splits; None where it has none.
+        """The labels that a `.npz` file has beside its examples; None where it has none.
 
         Raises:
             DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
         """
         validate(self)
-        return labels_of(find_own(self.path, data_dir))
+        return labels_of(find_own(self.path, data_dir), self.validation_fraction, self.test_fraction)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from genjax_models.config import config, field, validate
-from genjax_models.data.arrays import SPLITS, find_own, labels_of, read, require_room
+from genjax_models.data.arrays import find_own, labels_of, read, require_room
 from genjax_models.data.dataset import Labels
 from genjax_models.data.own_rows import ScaledRows, divided_notice, flattened, parted
 from genjax_models.errors import DataError, nearest
@@ -259,8 +259,9 @@ def classes_of(labels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 class Files(ScaledRows):
     """Your own tables from `.npy`, `.npz`, `.csv`, `.tsv` or `.parquet` files: rows [N, D], of arrays also images.
 
-    One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` (or `validation`) and
-    `test` is used as it is split, and so are three files. Every column of a table is a number, but for the one
+    One file is split by a fixed permutation; a `.npz` file with the keys `train`, `valid` and `test`, or the like of
+    `x_train` and `val_images`, is used as it is split, and so are files for each split. Where validation or test is
+    missing, it is a share of the training split. Every column of a table is a number, but for the one
     named as `label`, which `labels` gives: integers from 0 up as they are, other classes in sorted order. Empty
     cells are missing values, which no model is trained on. If any uint8 array has a value above 1, all uint8 arrays
     are divided by 255. Under "unit" each column becomes (x - min) / (max - min) by the range that it has in the
@@ -277,7 +278,9 @@ class Files(ScaledRows):
     validation: str | None = field(default=None, nonempty=True, help="the file of the validation split")
     test: str | None = field(default=None, nonempty=True, help="the file of the test split")
     array: str | None = field(
-        default=None, nonempty=True, help="the array of a .npz file; None: its train, valid and test, or its only one"
+        default=None,
+        nonempty=True,
+        help="the array of a .npz file; None: its train, valid and test, its x, or its only one",
     )
     header: bool | None = field(
         default=None,
@@ -291,13 +294,6 @@ class Files(ScaledRows):
         nonempty=True,
         help="the column with the classes, by name, or by its number from 0 where no header names it",
     )
-
-    def check(self) -> list[str]:
-        """What is wrong between the fields."""
-        found = super().check()
-        if (self.validation is None) != (self.test is None):
-            found.append("validation and test: got one of the two files, expected both, or neither to split `path`.")
-        return found
 
     def _choose(self, keys: list[str], path: Path) -> dict[str, str]:
         assert self.array is not None
@@ -314,7 +310,7 @@ class Files(ScaledRows):
         if self.label is not None and suffix in (".npy", ".npz"):
             raise DataError(
                 f"{path}: label: got {self.label!r}, but its columns have no names; a .npz file has labels as "
-                "train_labels, valid_labels and test_labels."
+                "train_labels, valid_labels and test_labels, or as y beside x."
             )
         if suffix in (".csv", ".tsv"):
             delimiter = self.delimiter or ("tab" if suffix == ".tsv" else "comma")
@@ -324,13 +320,14 @@ class Files(ScaledRows):
         return Table(read(path) if self.array is None else read(path, self._choose))
 
     def _tables(self, data_dir: str | None) -> tuple[str, Table | dict[str, Table]]:
-        """What the messages call the data, and the one table, or those of the three files."""
+        """What the messages call the data, and the one table, or those of the files by split."""
         validate(self)
         path = find_own(self.path, data_dir)
-        if self.validation is None or self.test is None:
+        given = {"validation": self.validation, "test": self.test}
+        if given == {"validation": None, "test": None}:
             return str(path), self._read(path)
-        paths = dict(zip(SPLITS, (path, find_own(self.validation, data_dir, "validation")), strict=False))
-        paths["test"] = find_own(self.test, data_dir, "test")
+        others = {name: find_own(file, data_dir, name) for name, file in given.items() if file is not None}
+        paths = {"train": path, **others}
         tables = {name: self._read(p) for name, p in paths.items()}
         for name, table in tables.items():
             if "all" not in table.arrays:
@@ -371,7 +368,7 @@ class Files(ScaledRows):
         return found
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
-        """The column `label`, or the labels that a `.npz` file has beside its three splits; None where there are none.
+        """The column `label`, or the labels that a `.npz` file has beside its examples; None where there are none.
 
         Raises:
             DataError: as `load`; labels that are missing, or of some splits alone.
@@ -379,8 +376,9 @@ class Files(ScaledRows):
         validate(self)
         path = find_own(self.path, data_dir)
         if self.label is None:
-            alone = self.validation is None and self.array is None
-            return labels_of(path) if alone and path.suffix.lower() == ".npz" else None
+            alone = self.validation is None and self.test is None and self.array is None
+            fractions = self.validation_fraction, self.test_fraction
+            return labels_of(path, *fractions) if alone and path.suffix.lower() == ".npz" else None
         source, tables = self._tables(data_dir)
         single = {"all": tables} if isinstance(tables, Table) else tables
         classes = classes_of({key: table.labels for key, table in single.items() if table.labels is not None})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from genjax_models.config import config, field, validate
-from genjax_models.data.dataset import SPLIT_SEED, Labels
+from genjax_models.data.dataset import Labels
 from genjax_models.data.files import classes_of
 from genjax_models.data.folder import missing, places_of
 from genjax_models.data.image_folder import CHANNELS, Color, decode_image
@@ -45,15 +45,6 @@ def _one_of(names: list[str], wanted: str, source: str, what: str) -> str:
     if wanted not in names:
         raise DataError(f"{source}: {what}: has no {wanted!r}.{nearest(wanted, names)}")
     return wanted
-
-
-def _carve(x: np.ndarray, fraction: float, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows [N, ...] of the training split without a share of them, and those, by a fixed permutation."""
-    count = max(1, round(len(x) * fraction))
-    if count >= len(x):
-        raise DataError(f"{source}: {len(x)} rows leave none for training; give more, or a smaller fraction.")
-    order = np.random.RandomState(SPLIT_SEED).permutation(len(x))
-    return x[order[:-count]], x[order[-count:]]
 
 
 def _content(image: Any) -> bytes:
@@ -153,16 +144,6 @@ class HuggingFace(ScaledRows):
             return source, {"all": loaded[self.train]}
         return source, {split: loaded[name] for split, name in chosen.items()}
 
-    def _whole(self, values: dict[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
-        """Values [N, ...] of all three splits, or under "all": what is not there is taken from the training split."""
-        if "all" in values:
-            return values
-        values = dict(values)
-        for split, fraction in (("validation", self.validation_fraction), ("test", self.test_fraction)):
-            if split not in values:
-                values["train"], values[split] = _carve(values["train"], fraction, source)
-        return values
-
     def _label(self, features: Mapping[str, Any], source: str) -> str | None:
         if self.label is not None:
             return _one_of(list(features), self.label, source, "label")
@@ -234,7 +215,7 @@ class HuggingFace(ScaledRows):
                 shape = arrays[split].shape[1:]
             else:
                 arrays[split] = self._numbers(data, columns, f"{source}, {split}")
-        return source, *flattened(self._whole(arrays, source), source, self.image_shape)
+        return source, *flattened(arrays, source, self.image_shape)
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The column of classes, integers from 0 up as they are, others in sorted order; None where there is none.
@@ -255,5 +236,4 @@ class HuggingFace(ScaledRows):
                     f"{source}, {split}: some labels of {name!r} are missing; choose another split or column."
                 )
             found[split] = known.astype(str)
-        whole = self._whole(found, source)
-        return Labels(*parted(classes_of(whole), source, self.validation_fraction, self.test_fraction))
+        return Labels(*parted(classes_of(found), source, self.validation_fraction, self.test_fraction))

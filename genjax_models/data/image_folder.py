@@ -116,10 +116,11 @@ class ImageFolder(DataConfig):
     Each becomes grey or RGB, the middle of it in the shape of `size` is cut out, and made as small by means over areas;
     what is transparent becomes white, and photographs are turned upright. Values are k / 255. Sub-folders named
     `train` (or `training`), `valid` (or `validation`, `val`, `dev`) and `test` (or `testing`), in any letter case, are
-    the splits; otherwise the images, in the order of their paths, are split by a fixed permutation. The first
-    sub-folder below, where there is one, is an image's class, and `labels` numbers the classes in sorted order. Every
-    file is checked, and what cannot be used is named, before anything is trained; hidden files and files of other kinds
-    are left out. `genjax-models inspect-data FOLDER` says what is in a folder.
+    the splits, and validation or test, if missing, is a share of the training split; otherwise the images, in the order
+    of their paths, are split by a fixed permutation. The first sub-folder below, where there is one, is an image's
+    class, and `labels` numbers the classes in sorted order. Every file is checked, and what cannot be used is named,
+    before anything is trained; hidden files and files of other kinds are left out. `genjax-models inspect-data FOLDER`
+    says what is in a folder.
     """
 
     path: str = field(nonempty=True, help="the folder; looked for from the working folder, then in the data folder")

@@ -25,7 +25,7 @@ class MidiFolder(DataConfig):
     Rows are [T * 88] of zeros and ones, as `PianoRolls` has them, T the longest of all splits, zeros after a piece's
     end. Notes of all tracks and channels but drums begin and end at the nearest step, and last at least one; tempo and
     pedals change nothing. With `steps` a piece is cut into parts of so many steps and a rest. Sub-folders named
-    `train`, `valid` and `test`, or by other names that `ImageFolder` takes, are the splits; otherwise the pieces, in
+    `train`, `valid` and `test` are the splits, by the names and rules of `ImageFolder`; otherwise the pieces, in
     the order of their paths, are split by a fixed permutation, and parts of one stay together. The first sub-folder
     below, where there is one, is a piece's class.
     """

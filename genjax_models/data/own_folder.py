@@ -9,16 +9,10 @@ import numpy as np
 
 from genjax_models.data.dataset import Labels
 from genjax_models.data.folder import missing, places_of
-from genjax_models.data.own_rows import parted
+from genjax_models.data.own_rows import SPLIT_NAMES, SPLIT_OF, parted
 from genjax_models.errors import DataError
 
 SHOWN = 5  # files that an error names
-SPLIT_NAMES = {  # in small letters
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 class Found(NamedTuple):
@@ -43,7 +37,7 @@ def find_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Found]:
         what: they are, for messages.
 
     Raises:
-        DataError: no such files; folders of some splits alone, or two of one split; files beside them.
+        DataError: no such files; folders of splits without one for training, or two of one split; files beside them.
     """
 
     def stop(error: OSError) -> None:
@@ -67,16 +61,16 @@ def find_files(folder: Path, suffixes: Sequence[str], what: str) -> list[Found]:
                 f"{folder}: has the sub-folders {' and '.join(same)}, which both name the {split} split; expected one, "
                 "so bring them together or rename one."
             )
-    if len(named) < len(SPLIT_NAMES):
+    if "train" not in named.values():
         raise DataError(
-            f"{folder}: has the sub-folders {', '.join(named)}; expected all of train (or training), valid (or "
+            f"{folder}: has the sub-folders {', '.join(named)}; expected train (or training) too, beside valid (or "
             "validation, val, dev) and test (or testing), in any letter case, for data that are split, or classes of "
             "other names."
         )
     if others := [path for path in paths if path.parts[0] not in named or len(path.parts) == 1]:
         raise DataError(
-            f"{folder}: has train, validation and test in sub-folders, and other {what} beside them, such as "
-            f"{others[0]}; move them into a split."
+            f"{folder}: has splits in sub-folders ({', '.join(named)}), and other {what} beside them, such as "
+            f"{others[0]}; move them into a split, or give classes other names than splits have."
         )
     return [Found(folder / p, named[p.parts[0]], p.parts[1] if len(p.parts) > 2 else None) for p in paths]
 
@@ -154,14 +148,16 @@ def split_pieces(
         folder: the folder.
         found: its files, by split or under "all".
         pieces: the sequences that each file makes.
-        validation, test: shares of the files, where the folder has no splits.
+        validation, test: shares of the files, where the folder has no such split.
 
     Raises:
         DataError: a split would be empty; some files in sub-folders and others in none.
     """
-    places = parted({name: np.arange(len(x)) for name, x in pieces.items()}, str(folder), validation, test)
-    names = ("train", "validation", "test") if "all" not in pieces else ("all",) * 3
-    chosen = [[pieces[name][i] for i in split] for name, split in zip(names, places, strict=True)]
+    files = {}
+    for name, found_there in pieces.items():
+        files[name] = np.empty(len(found_there), object)
+        files[name][:] = found_there
+    chosen = parted(files, str(folder), validation, test)
     classes = classes_by_folder(folder, found)
     labels = None
     if classes is not None:

@@ -12,6 +12,7 @@ from genjax_models.config import DataConfig, config, field
 from genjax_models.data.dataset import (
     BINARIZATION_HELP,
     DEQUANTIZATION_HELP,
+    SPLIT_SEED,
     Binarization,
     Dataset,
     Dequantization,
@@ -25,6 +26,12 @@ from genjax_models.data.dataset import (
 from genjax_models.errors import DataError, DataNotice
 
 Scaling = Literal["none", "unit", "standard"]
+SPLIT_NAMES = {  # in small letters
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 EXACT = 1 << 24  # up to here float32 holds every integer
 SHOWN = 3  # columns that a notice names
 
@@ -40,7 +47,7 @@ def flattened(
     """Examples as rows [N, D], and the shape of their images; bytes over 255, if any array has one above 1.
 
     Args:
-        arrays: of each split, or one under "all": [N, D], [N, H, W] or [N, H, W, C].
+        arrays: of each split that there is, or one under "all": [N, D], [N, H, W] or [N, H, W, C].
         source: what they are of, for messages.
         image_shape: of rows that are flattened images.
 
@@ -133,14 +140,32 @@ def merged_notice(found: Sequence[tuple[int, int, int]], columns: Sequence[str] 
 
 
 def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
-    """The three splits that there are, or those of the rows under "all" by fractions and a fixed permutation."""
+    """The three splits: of validation and test what there is, and what there is not by its fraction of the training
+    split; of rows under "all" each by its fraction of them; by a fixed permutation.
+
+    Raises:
+        DataError: too few rows.
+    """
     if "all" not in rows:
-        return rows["train"], rows["validation"], rows["test"]
+        train, held = rows["train"], []
+        for name, fraction in (("validation", validation), ("test", test)):
+            train, found = (train, rows[name]) if name in rows else _carved(train, fraction, source)
+            held.append(found)
+        return train, held[0], held[1]
     x = rows["all"]
     try:
         return split(x, *(max(1, round(len(x) * fraction)) for fraction in (validation, test)))
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
+
+
+def _carved(x: np.ndarray, fraction: float, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows [N, ...] of the training split without a share of them, and those, by a fixed permutation."""
+    count = max(1, round(len(x) * fraction))
+    if count >= len(x):
+        raise DataError(f"{source}: {len(x)} rows leave none for training; give more, or a smaller fraction.")
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(x))
+    return x[order[:-count]], x[order[-count:]]
 
 
 def as_dataset(parts: Parts, image_shape: tuple[int, ...] | None, source: str, noise: Any) -> Dataset:
@@ -272,7 +297,7 @@ class OwnRows(DataConfig):
         static=True,
         gt=0,
         lt=1,
-        help="share of the rows for validation, where the data have no splits",
+        help="share of the rows for validation, where the data have no such split",
         kw_only=True,
     )
     test_fraction: float = field(
@@ -280,7 +305,7 @@ class OwnRows(DataConfig):
         static=True,
         gt=0,
         lt=1,
-        help="share of the rows for test, where the data have no splits",
+        help="share of the rows for test, where the data have no such split",
         kw_only=True,
     )
     image_shape: tuple[int, ...] | None = field(
@@ -301,7 +326,8 @@ class OwnRows(DataConfig):
 
     @abc.abstractmethod
     def _rows(self, data_dir: str | None) -> tuple[str, dict[str, np.ndarray], tuple[int, ...] | None]:
-        """What the messages call the data, the rows [N, D] by split or under "all", and the shape of images."""
+        """What the messages call the data, the rows [N, D] by split or under "all", and the shape of images; of splits
+        validation and test may be missing."""
 
     def _values(
         self, source: str, rows: dict[str, np.ndarray], image_shape: tuple[int, ...] | None

@@ -57,6 +57,8 @@ class UCI(DataConfig):
         arrays = read(path)
         if "all" in arrays:
             raise DataError(f"{path}: holds one array, expected 'train', 'valid' and 'test'. {FIX}")
+        if len(arrays) < 3:
+            raise DataError(f"{path}: has {', '.join(arrays)} alone, expected 'train', 'valid' and 'test'. {FIX}")
         parts = (_binary(x, f"{path}, {split}", COLUMNS[self.name]) for split, x in arrays.items())
         train, validation, test = parts
         return check(Dataset(train, validation, test, "binary", None), str(path))

@@ -24,7 +24,7 @@ class WavFolder(DataConfig):
     and several channels as their mean. Sample k becomes (k + u) / scale, with one draw of u uniform on [0, 1) for good,
     as `Speech` has it. What does not fill a frame is left out, and with `steps` a recording is cut into pieces of so
     many frames and a rest. Rows are [T * frame], T the longest of all splits, zeros after the end. Sub-folders named
-    `train`, `valid` and `test`, or by other names that `ImageFolder` takes, are the splits; otherwise the recordings,
+    `train`, `valid` and `test` are the splits, by the names and rules of `ImageFolder`; otherwise the recordings,
     in the order of their paths, are split by a fixed permutation, and pieces of one stay together. The first sub-folder
     below, where there is one, is a recording's class. All have the same number of samples a second.
     """

@@ -76,6 +76,62 @@ def test_splits_of_a_file(tmp_path, key):
 
 def test_one_array_of_a_file(tmp_path):
     assert same_rows(rows(load(tmp_path, arrays={"images": GREY})), GREY)
+    beside = {"X": GREY, "y": np.arange(20), "mean": GREY[:1]}
+    for a, b in zip(load(tmp_path, arrays=beside), load(tmp_path, GREY), strict=True):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [(("test",), [12, 3, 5]), (("valid",), [9, 5, 6]), (("valid", "test"), [15, 5, 5]), ((), [7, 3, 5])],
+)
+def test_a_split_that_is_missing_is_a_share_of_the_training_split(tmp_path, names, sizes):
+    """The others stay as they are, and every row of the training split is in one that is made of it."""
+    arrays = {"train": GREY[5:], **dict.fromkeys(names, GREY[:5])}
+    data = load(tmp_path, arrays=arrays, validation_fraction=0.2, test_fraction=0.4)
+    assert [len(x) for x in data[:3]] == sizes
+    made = [data.train]
+    for name, x in (("valid", data.validation), ("test", data.test)):
+        if name in names:
+            assert np.array_equal(x, GREY[:5])
+        else:
+            made.append(x)
+    assert same_rows(np.concatenate(made), GREY[5:])
+    assert np.array_equal(data.train, GREY[5 : 5 + len(data.train)]) == (len(names) == 2)  # else by a permutation
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),  # Keras
+        ("X_train", "Y_train", "X_test", "Y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),  # MedMNIST
+        ("training_data", "training_targets", "testing_data", "testing_targets"),
+    ],
+)
+def test_usual_names_of_examples_and_labels(tmp_path, names):
+    """Labels [N] or [N, 1] go with their examples, also where validation is a share of the training split."""
+    labels = np.arange(20)
+    values = GREY[5:], labels[5:], GREY[:5], labels[:5, None]
+    np.savez(tmp_path / "file.npz", **dict(zip(names, values, strict=True)))
+    source = Arrays(str(tmp_path / "file.npz"), validation_fraction=0.2)
+    data, found = source.load(), source.labels()
+    assert [len(x) for x in found] == [12, 3, 5]
+    for x, y in zip(data[:3], found, strict=True):
+        assert np.array_equal(x, GREY[y])
+
+
+def test_labels_of_all_examples_are_split_as_they_are(tmp_path):
+    np.savez(tmp_path / "file.npz", X=GREY, y=np.arange(20))
+    source = Arrays(str(tmp_path / "file.npz"))
+    for x, y in zip(source.load()[:3], source.labels(), strict=True):
+        assert np.array_equal(x, GREY[y])
+    np.savez(tmp_path / "file.npz", X=GREY, y=GREY[:, 0])
+    with pytest.raises(DataError, match=r"labels: got shape \(20,\) and dtype float32, expected integers from 0 up"):
+        source.labels()
+    np.savez(tmp_path / "file.npz", train=GREY, test=GREY, y_train=np.arange(20))
+    with pytest.raises(DataError, match=r"has y_train, labels of some splits alone; expected those of test too"):
+        source.labels()
 
 
 def test_bytes_are_scaled(tmp_path):
@@ -163,10 +219,13 @@ def test_other_arrays(tmp_path, array, options, message):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({}, r"file.npz: has the keys \(none\); expected 'train', 'valid'"),
-        ({"a": GREY, "b": GREY}, r"has the keys 'a', 'b'; expected 'train', .* or one array alone"),
-        ({"train": GREY}, r"has the keys 'train'; expected"),
-        ({"train": GREY, "valid": GREY, "validation": GREY, "test": GREY}, r"has the keys 'train', 'valid', 'valida"),
+        ({}, r"file.npz: has the keys \(none\); expected 'train' with 'valid'"),
+        ({"a": GREY, "b": GREY}, r"has the keys 'a', 'b'; expected 'train' .* or one array alone"),
+        ({"test": GREY, "x_valid": GREY}, r"has the keys 'test', 'x_valid'; expected 'train' with"),
+        ({"train_mean": GREY, "y": GREY}, r"has the keys 'train_mean', 'y'; expected"),
+        ({"train": GREY, "valid": GREY, "validation": GREY, "test": GREY}, r"has 'valid' and 'validation', of which"),
+        ({"x": GREY, "data": GREY}, r"has 'x' and 'data', of which either could be meant"),
+        ({"train": GREY[:1]}, r"file.npz: 1 rows leave none for training"),
         ({"train": GREY, "valid": GREY, "test": GREY[:, :5]}, r"different shapes, train \(6,\).* test \(5,\)"),
         ({"train": GREY, "valid": spoilt(np.nan), "test": GREY}, r"file.npz, validation: 2 of 120 values are NaN"),
         ({"train": GREY, "valid": GREY[:0], "test": GREY}, r"file.npz, validation: is empty"),
