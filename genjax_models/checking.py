@@ -7,6 +7,7 @@ A user's own model of any size is checked by draws. Enumeration is better where 
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,13 @@ import numpy as np
 
 from genjax_models.config import Config, validate
 from genjax_models.core import Context, ImplicitModel, Joint, LatentVariableModel, LikelihoodModel, Params, total
+from genjax_models.data.dataset import Dataset
 from genjax_models.errors import ModelError, require_count
 from genjax_models.evaluation.pareto import pareto_k
+from genjax_models.experiment import load_run, load_run_data
+from genjax_models.measuring import Log
 from genjax_models.preparation import load_data
+from genjax_models.run_folder import open_run
 
 BATCH = 50  # draws at once
 FEW = 16  # draws where each must hold
@@ -95,9 +100,27 @@ def check_config(config: Config, data_dir: str | None = None, *, num_samples: in
     """
     validate(config)
     data, spec = load_data(config, data_dir)
-    x, c = data.validation[0], data.validation_context
-    context = () if c is None else jnp.asarray(c[0])
-    return check_model(config.model.build(spec.visible), x, context, num_samples=num_samples, seed=seed)
+    return check_model(config.model.build(spec.visible), *_example(data), num_samples=num_samples, seed=seed)
+
+
+def check_run(
+    folder: Path | str, data_dir: str | None = None, *, num_samples: int = 2000, seed: int = 0, log: Log = print
+) -> list[Check]:
+    """`check_model` of a run's model with its parameters, those that an evaluation takes.
+
+    Raises:
+        UserError: as `check_model`; no run, no whole checkpoint, or data that are not there or other than the run's.
+    """
+    run = open_run(Path(folder))
+    data = load_run_data(run, data_dir)
+    model, params = load_run(folder, log)
+    return check_model(model, *_example(data), params, num_samples=num_samples, seed=seed)
+
+
+def _example(data: Dataset) -> tuple[Any, Context]:
+    """A validation example, and its context."""
+    context = data.validation_context
+    return data.validation[0], () if context is None else jnp.asarray(context[0])
 
 
 class _Run(NamedTuple):

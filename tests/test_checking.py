@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 from conformance import CONTINUOUS_MODELS, IMPLICIT_MODELS, LIKELIHOOD_MODELS, MODELS
 from drills import drill
+from runs import Log
 
-from genjax_models.checking import check_config, check_model
+from genjax_models.checking import check_config, check_model, check_run
 from genjax_models.cli import main
-from genjax_models.config import Config
+from genjax_models.config import Config, Evaluation, Training
 from genjax_models.core import Joint, LatentVariableModel
 from genjax_models.data import Digits
 from genjax_models.errors import ModelError
+from genjax_models.experiment import load_run, train_run
 from genjax_models.models import GAN, MADE, NADE, NICE, VAE, CategoricalVAE, SigmoidBeliefNetwork
 from genjax_models.models.networks import MLP
 from genjax_models.models.units import Gaussian
-from genjax_models.objectives import ELBO
+from genjax_models.objectives import ELBO, MaximumLikelihood
 from genjax_models.optimizers import Adam
 
 TABLES = (MODELS, LIKELIHOOD_MODELS, CONTINUOUS_MODELS, IMPLICIT_MODELS)
@@ -226,7 +228,7 @@ def test_a_configuration_and_the_command(tmp_path, capsys):
     config = Config(NADE(hidden=2), ELBO(), Adam(), Digits(binarization="dynamic"))
     assert not failed(check_config(config, num_samples=200))
     text = """
-from genjax_models.config import Config
+from genjax_models.config import Config, Evaluation, Training
 from genjax_models.data import Digits
 from genjax_models.models import NADE
 from genjax_models.objectives import MaximumLikelihood
@@ -238,3 +240,26 @@ CONFIG = Config(NADE(hidden=2), MaximumLikelihood(), Adam(), Digits(binarization
     said = capsys.readouterr().out
     assert "ok         sample follows log_prob: of" in said
     assert " parameters" in said
+
+
+def test_a_run_is_checked_with_its_parameters(tmp_path, capsys):
+    source = Digits(binarization="threshold")
+    config = Config(
+        NADE(hidden=2),
+        MaximumLikelihood(),
+        Adam(),
+        source,
+        Training(num_steps=3, batch_size=10),
+        Evaluation(num_samples=1),
+    )
+    folder = tmp_path / "run"
+    train_run(config, folder, log=Log())
+    found = check_run(folder, num_samples=200)
+    model, params = load_run(folder)
+    assert found == check_model(model, source.load().validation[0], params=params, num_samples=200)
+    assert found != check_config(config, num_samples=200)
+    capsys.readouterr()
+    assert main(["check", str(folder), "--num-samples", "200"]) == 0
+    assert capsys.readouterr().out.splitlines() == list(map(str, found))
+    assert main(["check", str(folder), "--model.hidden", "3"]) == 2
+    assert "--model.hidden: a run is checked as it is" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from genjax_models.commands.files import load_config
-from genjax_models.commands.shared import DATA_DIR, EXIT_CODES, Commands, positive
+from genjax_models.commands.shared import DATA_DIR, EXIT_CODES, Commands, positive, say
 
 
 def catalogue() -> dict[str, list[dict]]:
@@ -82,9 +82,7 @@ def _add_check(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    whose = (
-        "a Python file that sets CONFIG, or a run folder, of which the configuration is taken and not the parameters"
-    )
+    whose = "a Python file that sets CONFIG, for a model with new parameters, or a run folder, for the run's"
     checking.add_argument("config", metavar="CONFIG", help=whose)
     checking.add_argument("--num-samples", type=positive, default=2000, metavar="N", help="draws (default: 2000)")
     checking.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
@@ -92,11 +90,19 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from genjax_models.checking import check_config
+    from genjax_models.checking import check_config, check_run
+    from genjax_models.errors import UserError
     from genjax_models.overlay import overlay
 
-    config = overlay(load_config(arguments.config), arguments.overrides)
-    found = check_config(config, arguments.data_dir, num_samples=arguments.num_samples)
+    if not Path(arguments.config).is_dir():
+        config = overlay(load_config(arguments.config), arguments.overrides)
+        found = check_config(config, arguments.data_dir, num_samples=arguments.num_samples)
+    elif arguments.overrides:
+        raise UserError(
+            f"--{next(iter(arguments.overrides))}: a run is checked as it is; leave it out, or give a file with CONFIG."
+        )
+    else:
+        found = check_run(arguments.config, arguments.data_dir, num_samples=arguments.num_samples, log=say)
     print("\n".join(map(str, found)))
     return 4 if any(check.passed is False for check in found) else 0
 
