@@ -316,18 +316,28 @@ def _uniforms(run: _Run) -> Check:
 
 
 def _moments(run: _Run, function: Callable[[jax.Array], Any]) -> tuple[Any, Any]:
-    """The means and their standard errors of a pytree over all draws, [P] each."""
+    """The means and their standard errors of a pytree over all draws, [P] each.
+
+    An event that is too rare to be drawn, such as a pixel that a trained net almost never sets, leaves a mean other
+    than zero and no variance to judge it by. Errors are at least those of means that such events make up for, as large
+    as the largest value of the same array, or as the largest of half of the arrays.
+    """
 
     def body(sums, keys):
         values = jax.vmap(lambda key: jnp.concatenate([jnp.ravel(v) for v in jax.tree.leaves(function(key))]))(keys)
-        return (sums[0] + values.sum(0), sums[1] + (values**2).sum(0)), None
+        largest = jnp.maximum(sums[2], jnp.abs(values).max(0))
+        return (sums[0] + values.sum(0), sums[1] + (values**2).sum(0), largest), None
 
-    shape = jax.eval_shape(function, run.key)
-    zero = jnp.zeros(sum(math.prod(v.shape) for v in jax.tree.leaves(shape)))
-    first, second = jax.jit(lambda keys: jax.lax.scan(body, (zero, zero), keys)[0])(run.keys)
+    sizes = [math.prod(v.shape) for v in jax.tree.leaves(jax.eval_shape(function, run.key))]
+    zero = jnp.zeros(sum(sizes))
+    sums = jax.jit(lambda keys: jax.lax.scan(body, (zero, zero, zero), keys)[0])(run.keys)
+    first, second, largest = (np.asarray(v, np.float64) for v in sums)
     number = run.batches * BATCH
-    mean = np.asarray(first, np.float64) / number
-    return mean, np.sqrt(np.maximum(np.asarray(second, np.float64) / number - mean**2, 0) / (number - 1))
+    mean = first / number
+    error = np.sqrt(np.maximum(second / number - mean**2, 0) / (number - 1))
+    arrays = [v.max() for v in np.split(largest, np.cumsum(sizes)[:-1]) if v.size]
+    event = np.repeat(np.maximum(arrays, np.median(arrays)) if arrays else [], [size for size in sizes if size])
+    return mean, np.maximum(error, np.sqrt(np.abs(mean) * event / number))
 
 
 def _zero(name: str, run: _Run, function: Callable[[jax.Array], Any]) -> Check:

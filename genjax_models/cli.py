@@ -1,4 +1,4 @@
-"""The command line. Every command calls one function that Python reaches as well; here are only words."""
+"""The command line, of the commands in `commands`."""
 
 import argparse
 import contextlib

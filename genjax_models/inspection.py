@@ -172,7 +172,8 @@ def inspect_data(
         "source"; "splits" with figures of each; "image_shape", "support", "levels", "dynamic" and "contexts" of what a
         model is trained on; "constant_columns" of the training split, their number and the first; "duplicates", rows
         that equal an earlier one or one of another split; "binarization", of training data in [0, 1], as shares of all
-        values; "clipped", values of the held-out splits that scaling cut; "classes"; "notices", what may not be meant;
+        values; "clipped", values of the held-out splits that scaling cut; "classes", None where there are none or they
+        cannot be used; "notices", what may not be meant, and why classes cannot be used;
         "refused", why nothing can be trained on it, or None.
 
     Raises:
@@ -222,7 +223,7 @@ def inspect_data(
         try:
             classes = _classes(source, data_dir)
         except DataError as error:  # a model is trained without them
-            notices = [*notices, str(error)]
+            notices = [*notices, f"there are no classes to tell, which most models do without. {error}"]
     return {
         "source": repr(source),
         "splits": {name: tally.figures() for name, tally in tallies.items()},

@@ -162,7 +162,8 @@ def kept_from(
             continue
         updates = [text for text in _said(outcome.name, lines[:where]) if text.endswith(UPDATES)]
         if updates == [text for text in (_updates(outcome.cell, budget),) if text]:
-            kept[outcome.name] = Kept(_row(row), *(_said(outcome.name, lines[where:]) or [lines[-1]])[:1])
+            made = _said(outcome.name, lines[where:])
+            kept[outcome.name] = Kept(_row(row), made[0] if made else lines[-1])
     ours = {outcome.name for outcome in outcomes if outcome.results}
     return kept, [name for name in theirs if name not in kept and name not in ours]
 
@@ -207,7 +208,7 @@ def markdown(
             time = duration(max(seconds)) if seconds else ""
         paper = _paper_text(cell.paper, digits, sources)
         lines.append(_row([cell.row, cell.column, paper, _ours_text(outcome, digits), mean, difference, verdict, time]))
-    lines += ["", EXPLANATION, "", *_notes(budget, outcomes), *_list("Sources:", sources)]
+    lines += ["", EXPLANATION, "", *_notes(budget, outcomes, kept), *_list("Sources:", sources)]
     if kept:
         made = _lines((outcome.name, kept[outcome.name].made) for outcome in outcomes if outcome.name in kept)
         lines += ["Kept from earlier pages:", "", *made]
@@ -227,11 +228,12 @@ def _updates(cell: Cell, budget: Budget) -> str:
     return f"{ours.num_steps:,} of the {full.num_steps:,}{UPDATES}"
 
 
-def _notes(budget: Budget, outcomes: Sequence[Outcome]) -> list[str]:
+def _notes(budget: Budget, outcomes: Sequence[Outcome], kept: Mapping[str, Kept]) -> list[str]:
     """What is other than in the papers, and what was skipped or failed, one line for cells that say the same."""
 
     def texts(outcome: Outcome) -> tuple[str, ...]:
-        failure = outcome.reason and f"{outcome.status}: {outcome.reason}"
+        failure = outcome.reason if outcome.name not in kept else ""
+        failure = failure and f"{outcome.status}: {failure}"
         return outcome.cell.note, _updates(outcome.cell, budget), failure
 
     return _lines((outcome.name, text) for outcome in outcomes for text in texts(outcome))

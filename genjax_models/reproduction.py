@@ -60,7 +60,8 @@ def reproduce(
         seeds: of every cell, from 0 up; None for what the table has.
         cells: run only the cells whose names, `row/column`, this pattern matches; the others are shown as they stand.
         render_only: run nothing.
-        keep: the text of an earlier page of the table and budget, whose rows stand for cells that have no result here.
+        keep: the text of an earlier page of the table and budget, whose rows stand in table.md for cells that have no
+            result here; table.json has none of them.
         log: hears what happens, line by line.
         live: redraw a sweep's table on standard error while it trains.
         started: `time.perf_counter()` of when the user began to wait.

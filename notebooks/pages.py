@@ -312,7 +312,7 @@ def modules() -> dict[str, ModuleType]:
     """
     found = {}
     for info in pkgutil.iter_modules(genjax_models.__path__):
-        if info.name not in ("cli", "__main__"):
+        if info.name not in ("cli", "commands", "__main__"):
             found[info.name] = importlib.import_module(f"genjax_models.{info.name}")
     text = read("README.md") + read("CONTRIBUTING.md")
     names = {f"{a}.{b}" for a, b in re.findall(rf"\b({'|'.join(PACKAGES)})[./]([a-z]\w+)", text)}

@@ -217,6 +217,16 @@ def test_given_parameters_are_checked():
     assert "sample_joint follows log_joint" in failed(check_model(wrong, jnp.zeros(1), params=far))
 
 
+def test_what_is_almost_never_drawn_is_no_mistake():
+    """Of a pixel with p = 2e-4 none of 2,000 draws may have one; its score then has a mean and no variance."""
+    model = NADE(hidden=3).build(3)
+    params = model.init(jax.random.key(0), BITS, ())
+    rare = jax.tree.map(lambda v: v.at[0].set(-8.5) if v.shape == (3,) else v, params)
+    drawn = jax.vmap(lambda key: model.sample(rare, key, ()))(jax.random.split(jax.random.key(1), 2000))
+    assert drawn[:, 0].mean() < 1e-3 < drawn[:, 1].mean()
+    assert not failed(check_model(model, BITS, params=rare))
+
+
 def test_bad_arguments():
     with pytest.raises(ModelError, match="got MADE, expected what `as_model` returns"):
         check_model(MADE(), BITS)
@@ -228,7 +238,7 @@ def test_a_configuration_and_the_command(tmp_path, capsys):
     config = Config(NADE(hidden=2), ELBO(), Adam(), Digits(binarization="dynamic"))
     assert not failed(check_config(config, num_samples=200))
     text = """
-from genjax_models.config import Config, Evaluation, Training
+from genjax_models.config import Config
 from genjax_models.data import Digits
 from genjax_models.models import NADE
 from genjax_models.objectives import MaximumLikelihood

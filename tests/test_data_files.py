@@ -82,7 +82,7 @@ def test_one_file_for_each_split(tmp_path):
         Files("train.npy", **files).load(str(tmp_path))
     with pytest.raises(DataError, match=r"(?s)not found: none.csv.*Check the field `validation`"):
         Files("train.npy", validation="none.csv", test="test.npy").load(str(tmp_path))
-    with pytest.raises(DataError, match=r"whole.npz: has splits of its own, but files are given for each split"):
+    with pytest.raises(DataError, match=r"whole.npz: has splits of its own, but other files are given for splits"):
         Files("whole.npz", validation="test.npy", test="test.npy").load(str(tmp_path))
 
 

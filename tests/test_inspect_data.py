@@ -321,3 +321,14 @@ def test_levels_that_the_data_do_not_have_are_told_beside_the_figures(tmp_path):
     assert "none of the 3 grey levels k / 2" in found["refused"]
     assert found["splits"]["train"]["maximum"] == 1.0
     assert inspect_data(Files(tmp_path / "codes.npy", scaling="unit", levels=5))["refused"] is None
+
+
+def test_labels_that_are_no_classes_are_noticed(place):
+    """Such as the targets of a regression; the rest stands."""
+    np.savez(place / "x.npz", X=np.random.RandomState(0).rand(20, 3), y=np.random.RandomState(1).rand(20))
+    found = inspect_data(Files("x.npz"))
+    assert (found["classes"], found["refused"]) == (None, None)
+    assert found["splits"]["train"]["shape"] == [16, 3]
+    (said,) = found["notices"]
+    assert said.startswith("there are no classes to tell, which most models do without.")
+    assert "labels: got shape (20,) and dtype float64, expected integers from 0 up" in said

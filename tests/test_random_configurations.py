@@ -206,7 +206,8 @@ def test_wrong_options_end_in_words(tmp_path_factory, drawn):
     file.write_text(FILE.format(model="VAE", objective="ELBO"))
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch, no_hang():
-        patch.setattr("genjax_models.cli.say", said.append)
+        for place in ("cli", "commands.shared"):
+            patch.setattr(f"genjax_models.{place}.say", said.append)
         assert main(["train", str(file), f"--{path}={text}", "--run-dir", str(folder / "run")]) == 2
     assert said[0].startswith("error: ")
     assert path.split(".")[-1] in said[0].replace("-", "_")

@@ -213,6 +213,9 @@ def test_rows_of_an_earlier_page_are_kept_with_where_they_were_made():
     assert [line for line in third.splitlines() if line[:3] in ("| A", "| B", "| E")] == [
         line for line in second.splitlines() if line[:3] in ("| A", "| B", "| E")
     ]
+    skipped = [Outcome(cell, "skipped", (), "no data") for cell in table.cells]
+    page = markdown(table, "short", skipped, RENDERED, kept)
+    assert "- C, x; D, x: skipped: no data\n" in page  # not what has figures
     assert f"- A, x: {foot}\n- B, x; E, x: {foot.replace('abc', '123').replace('def', '456')}\n" in third
 
 
@@ -512,8 +515,12 @@ def test_the_command_runs_a_table_and_says_what_failed(place, capsys, monkeypatc
     assert row in (place / "page.md").read_text()
     assert main(again) == 0
     assert row not in (place / "page.md").read_text()
-    assert main([*again[:-2], "none.md", "--keep"]) == 2
-    assert "--keep: no page to keep rows of (none.md)" in capsys.readouterr().err
+    assert main([*again[:-2], "first.md", "--keep"]) == 0  # nothing is there to be kept
+    assert main([*again[:5], "--keep"]) == 2
+    assert "--keep: there is no page to keep rows of" in capsys.readouterr().err
+    (place / "page.md").write_bytes(b"\xff")
+    assert main([*again, "--keep"]) == 2
+    assert "page.md: cannot be read" in capsys.readouterr().err
     assert main(["reproduce", "nothing"]) == 2
     assert "configs/papers/nothing.py: no such file" in capsys.readouterr().err
 

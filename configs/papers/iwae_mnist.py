@@ -84,9 +84,9 @@ TABLE = Table(
         "p(x) by 5,000 samples. Short has batches of 20 too, for as many updates as by estimate take seven minutes "
         "on one core: 40 epochs with K = 1 and one layer, 3 with K = 50 and two, at a rate that falls along a cosine; "
         "and 500 samples on 5,000 test examples. What the cells lack of the paper's figures is updates, of which they "
-        "have from a thousandth to a hundredth: the fewer, the farther they are behind, so that K = 50, first in the "
-        "paper, is last here. At the same K and updates the importance weighted bound is ahead of the VAE's in every "
-        "cell, in NLL and in latents that are used, as it is in the paper, where after far longer training several "
-        "cells use fewer. The paper's OMNIGLOT is not at hand."
+        "have from a thousandth to a hundredth: with the same bound and layers, the fewer the farther they are behind, "
+        "so that K = 50, first in the paper, is last here. At the same K and updates the importance weighted bound is "
+        "ahead of the VAE's in every cell, in NLL and in latents that are used, as it is in the paper, where after far "
+        "longer training several cells use fewer. The paper's OMNIGLOT is not at hand."
     ),
 )

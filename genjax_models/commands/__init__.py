@@ -1,1 +1,1 @@
-"""The commands of the shell, a file for each kind: how each is parsed, and the function of Python that it calls."""
+"""The commands of the shell, a file for each kind. Each calls what Python reaches as well: here are only words."""

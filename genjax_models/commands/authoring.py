@@ -74,9 +74,10 @@ def _add_check(commands: Commands) -> None:
     checking = commands.add_parser(
         "check",
         help="whether a model's draws follow its densities, and its facts are true",
-        description="Check the model of a CONFIG by draws from it, at an example of its data: that samples follow the "
-        "densities, which integrate to one where that can be told (of few latents and pixels: build a small model), "
-        "and that what the model says of itself is true. Exits with 4 where something fails.",
+        description="Check the model of a CONFIG, or of a run with its parameters, by draws from it at an example of "
+        "its data: that samples follow the densities, which integrate to one where that can be told (of few latents "
+        "and pixels: build a small model), and that what the model says of itself is true. Exits with 4 where "
+        "something fails.",
         epilog="For a model of your own, which the file adds to its table\n"
         "  genjax-models check my_config.py --model.latent 2\n\n" + EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,9 +99,8 @@ def _check(arguments: argparse.Namespace) -> int:
         config = overlay(load_config(arguments.config), arguments.overrides)
         found = check_config(config, arguments.data_dir, num_samples=arguments.num_samples)
     elif arguments.overrides:
-        raise UserError(
-            f"--{next(iter(arguments.overrides))}: a run is checked as it is; leave it out, or give a file with CONFIG."
-        )
+        option = next(iter(arguments.overrides)).replace("_", "-")
+        raise UserError(f"--{option}: a run is checked as it is; leave it out, or give a file with CONFIG.")
     else:
         found = check_run(arguments.config, arguments.data_dir, num_samples=arguments.num_samples, log=say)
     print("\n".join(map(str, found)))

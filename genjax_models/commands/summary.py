@@ -31,9 +31,9 @@ def summary(result: dict) -> str:
         text += (
             "\nthe NLL of some examples is not finite: look at the range of the data, by `genjax-models inspect-data`"
         )
-    elif result.get("test_nll_doubtful_examples"):  # a run of an earlier version has none
+    elif number := result.get("test_nll_doubtful_examples"):  # a run of an earlier version has none
         text += (
-            f"\nthe weights speak against the estimates of {result['test_nll_doubtful_examples']} examples, whose NLL "
+            f"\nthe weights speak against the estimates of {number} of {result['test_examples']} examples, whose NLL "
             "is likely lower: raise evaluation.num_samples, or see `genjax-models anneal`"
         )
     if "log_z" in result:

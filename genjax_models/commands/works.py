@@ -47,11 +47,23 @@ def _add_reproduce(commands: Commands) -> None:
     reproducing.add_argument("--out-dir", default="runs/papers", metavar="DIR", help=folder)
     reproducing.add_argument("--write", metavar="FILE", help="write the table to this file as well")
     reproducing.add_argument("--overwrite", action="store_true", help="replace that file if it exists")
-    rows = "with --write and --overwrite: where a cell has no result here, keep the file's row and where it was made"
+    rows = "with --write and --overwrite: where a cell has no result here, keep the row of the file that is there"
     reproducing.add_argument("--keep", action="store_true", help=rows)
     reproducing.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
     reproducing.add_argument("--quiet", action="store_true", help="no progress; errors and the table alone")
     reproducing.set_defaults(run=_reproduce)
+
+
+def _page(path: Path | None) -> str | None:
+    """The text of a page that there is."""
+    from genjax_models.errors import UserError
+
+    if path is None or not path.exists():
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); leave --keep out, or give another --write.") from None
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
@@ -62,8 +74,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     copy = None if arguments.write is None else Path(arguments.write)
     if copy is not None and copy.exists() and not arguments.overwrite:
         raise UserError(f"{copy} exists; give another --write, or --overwrite to replace it.")
-    if arguments.keep and (copy is None or not copy.is_file()):
-        raise UserError(f"--keep: no page to keep rows of ({copy or 'no --write'}); give --write a page that exists.")
+    if arguments.keep and copy is None:
+        raise UserError("--keep: there is no page to keep rows of; give one by --write.")
     if copy is not None and not copy.parent.is_dir():
         raise UserError(f"{copy}: no such folder, {copy.parent}; make it, or give another --write.")
     use_cores(arguments.seeds or getattr(table.seeds, arguments.budget))
@@ -80,7 +92,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         cells=arguments.cells,
         render_only=arguments.render_only,
-        keep=copy.read_text(encoding="utf-8") if copy is not None and arguments.keep else None,
+        keep=_page(copy) if arguments.keep else None,
         log=log_of(arguments),
         live=live_of(arguments),
         started=STARTED,

@@ -38,21 +38,32 @@ def _place_of(key: str) -> tuple[str, bool] | None:
 
 
 def _keys_of(keys: list[str], labels: bool, path: Path) -> dict[str, str]:
-    """The key of each split, or under "all" the one of all, of what is labels or of what is not."""
-    found: dict[str, str] = {}
+    """The key of each split, or the one of all under "all", of what is labels or of what is not.
+
+    A key that is a split's name and no more goes before others; what is of all, beside a validation or a test split
+    and none for training, is the training split.
+    """
+    found: dict[str, list[str]] = {}
     for key in keys:
-        if (place := _place_of(key)) is None or place[1] != labels:
-            continue
-        if place[0] in found:
-            both = f"{found[place[0]]!r} and {key!r}"
+        place = _place_of(key)
+        if place is not None and place[1] == labels:
+            found.setdefault(place[0], []).append(key)
+    whole = found.pop("all", None)
+    if whole is not None and "train" not in found:
+        found = {"train" if found else "all": whole, **found}
+    chosen = {}
+    for split, own in found.items():
+        exact = [key for key in own if key.lower() in SPLIT_OF] or own
+        if len(exact) > 1:
+            both = " and ".join(map(repr, exact))
             raise DataError(f"{path}: has {both}, of which either could be meant; save it again with one of them.")
-        found[place[0]] = key
-    return {name: found[name] for name in SPLITS if name in found} if "train" in found else found
+        chosen[split] = exact[0]
+    return {name: chosen[name] for name in (*SPLITS, "all") if name in chosen}
 
 
 def _choose(keys: list[str], path: Path) -> dict[str, str]:
     """The key of each split that there is, or the only one under "all"."""
-    if len(keys) == 1 and _place_of(keys[0]) is None:
+    if len(keys) == 1:
         return {"all": keys[0]}
     found = _keys_of(keys, False, path)
     if "train" not in found and "all" not in found:
@@ -61,12 +72,13 @@ def _choose(keys: list[str], path: Path) -> dict[str, str]:
             "or without, such as 'x_train' and 'x_test', or 'x' with all examples, or one array alone. Save it again "
             "with those keys, or name one as `array` of Files."
         )
-    return found if "train" in found else {"all": found["all"]}
+    return found
 
 
 def _choose_labels(keys: list[str], path: Path) -> dict[str, str]:
     """The keys of the labels of what `_choose` chooses; none where the file has none."""
-    examples, found = _choose(keys, path), _keys_of(keys, True, path)
+    examples = _choose(keys, path)
+    found = _keys_of([key for key in keys if key not in examples.values()], True, path)
     chosen = {name: found[name] for name in examples if name in found}
     if chosen and len(chosen) < len(examples):
         others = ", ".join(examples[name] for name in examples if name not in chosen)
@@ -196,11 +208,14 @@ def labels_of(path: Path, validation: float, test: float) -> Labels | None:
     Raises:
         DataError: labels of some splits alone, that are no integers from 0 up, or not one for each example.
     """
-    with open(path, "rb") as file:
-        if file.read(6) == b"\x93NUMPY":
-            return None
-    found = read(path, _choose_labels)
-    if not found:
+    keys: dict[str, str] = {}
+
+    def choose(there: list[str], path: Path) -> dict[str, str]:
+        keys.update(_choose_labels(there, path))
+        return keys
+
+    found = read(path, choose)
+    if not keys:  # none, or a .npy file
         return None
     examples, labels = read(path), {}
     for name, x in found.items():

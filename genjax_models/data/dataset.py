@@ -95,8 +95,8 @@ def require_labels(source: Any, data_dir: str | None = None) -> Labels:
         raise DataError(
             f"{type(source).__name__} has no labels; use data with labels: Digits, PlantedDigits, MNIST, COIL20, "
             "Solids, Gaussians, ImageFolder, WavFolder or MidiFolder of sub-folders, Files with a column named as "
-            "`label`, HuggingFace or Sklearn with classes, or Arrays of a file with train_labels, valid_labels and "
-            "test_labels."
+            "`label`, HuggingFace or Sklearn with classes, or Arrays of a file with labels, such as train_labels and "
+            "test_labels, or y."
         )
     return found
 

@@ -332,8 +332,8 @@ class Files(ScaledRows):
         for name, table in tables.items():
             if "all" not in table.arrays:
                 raise DataError(
-                    f"{paths[name]}: has splits of its own, but files are given for each split; choose one by `array`, "
-                    "or give this file alone."
+                    f"{paths[name]}: has splits of its own, but other files are given for splits; choose one by "
+                    "`array`, or give this file alone."
                 )
         return str(path), tables
 
@@ -368,7 +368,8 @@ class Files(ScaledRows):
         return found
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
-        """The column `label`, or the labels that a `.npz` file has beside its examples; None where there are none.
+        """The column `label`, or the labels beside the examples of a `.npz` file that is given alone; None where there
+        are none.
 
         Raises:
             DataError: as `load`; labels that are missing, or of some splits alone.

@@ -44,7 +44,9 @@ class MidiFolder(DataConfig):
         """What is wrong between the fields."""
         return check_fractions(self.validation_fraction, self.test_fraction)
 
-    def _parts(self, data_dir: str | None) -> tuple[Path, list[list[np.ndarray]], Labels | None]:
+    def _parts(
+        self, data_dir: str | None, labelled: bool = False
+    ) -> tuple[Path, list[list[np.ndarray]], Labels | None]:
         """The folder, the rolls of each split, and their classes."""
         validate(self)
         folder, found = find_in_folder(self.path, data_dir, SUFFIXES, "MIDI files")
@@ -62,23 +64,23 @@ class MidiFolder(DataConfig):
                 require_room(size, str(folder))
                 pieces[name].append(cut(roll, self.steps))
         require_all(folder, wrong, sum(map(len, found.values())), "MIDI files")
-        parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction)
+        parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction, labelled)
         return folder, parts, labels
 
     def labels(self, data_dir: str | None = None) -> Labels | None:
         """The class of each sequence by its sub-folder; None where there are no sub-folders.
 
         Raises:
-            DataError: as `load`.
+            DataError: as `load`; files both in sub-folders and in none.
         """
-        return self._parts(data_dir)[2]
+        return self._parts(data_dir, labelled=True)[2]
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, uint8, with masks [N, T].
 
         Raises:
             DataError: no such folder or no MIDI files in it; files that cannot be read, have no notes or too many
-                steps, by name; files both in sub-folders and in none.
+                steps, by name.
         """
         folder, parts, _ = self._parts(data_dir)
         steps = max(len(roll) for rolls in parts for roll in rolls)

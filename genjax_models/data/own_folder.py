@@ -140,6 +140,7 @@ def split_pieces(
     pieces: Mapping[str, list[list[np.ndarray]]],
     validation: float,
     test: float,
+    labelled: bool,
 ) -> tuple[list[list[np.ndarray]], Labels | None]:
     """The sequences of each of the three splits, and their classes, of files that may make several; those of one file
     stay together.
@@ -149,16 +150,17 @@ def split_pieces(
         found: its files, by split or under "all".
         pieces: the sequences that each file makes.
         validation, test: shares of the files, where the folder has no such split.
+        labelled: whether to give the classes too.
 
     Raises:
-        DataError: a split would be empty; some files in sub-folders and others in none.
+        DataError: a split would be empty; if labelled, some files in sub-folders and others in none.
     """
     files = {}
     for name, found_there in pieces.items():
         files[name] = np.empty(len(found_there), object)
         files[name][:] = found_there
     chosen = parted(files, str(folder), validation, test)
-    classes = classes_by_folder(folder, found)
+    classes = classes_by_folder(folder, found) if labelled else None
     labels = None
     if classes is not None:
         of_files = parted(classes, str(folder), validation, test)

@@ -140,12 +140,13 @@ def merged_notice(found: Sequence[tuple[int, int, int]], columns: Sequence[str] 
 
 
 def parted(rows: Mapping[str, np.ndarray], source: str, validation: float, test: float) -> Parts:
-    """The three splits: of validation and test what there is, and what there is not by its fraction of the training
-    split; of rows under "all" each by its fraction of them; by a fixed permutation.
+    """The three splits: those that there are, and one of validation and test that is missing by its fraction of the
+    training split; where both are missing, or of rows under "all", each by its fraction of all; by a fixed permutation.
 
     Raises:
         DataError: too few rows.
     """
+    rows = {"all": rows["train"]} if rows.keys() == {"train"} else rows
     if "all" not in rows:
         train, held = rows["train"], []
         for name, fraction in (("validation", validation), ("test", test)):

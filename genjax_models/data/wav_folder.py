@@ -63,7 +63,9 @@ class WavFolder(DataConfig):
             rates.add(rate)
         return out, rates
 
-    def _parts(self, data_dir: str | None) -> tuple[Path, list[list[np.ndarray]], Labels | None]:
+    def _parts(
+        self, data_dir: str | None, labelled: bool = False
+    ) -> tuple[Path, list[list[np.ndarray]], Labels | None]:
         """The folder, the sequences of each split, and their classes."""
         validate(self)
         folder, found = find_in_folder(self.path, data_dir, (".wav",), "recordings")
@@ -80,7 +82,7 @@ class WavFolder(DataConfig):
                 f"{folder}: has recordings of {', '.join(map(str, sorted(rates)))} samples a second; expected one "
                 "number. Resample them alike."
             )
-        parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction)
+        parts, labels = split_pieces(folder, found, pieces, self.validation_fraction, self.test_fraction, labelled)
         return folder, parts, labels
 
     def rate(self, data_dir: str | None = None) -> int:
@@ -97,16 +99,16 @@ class WavFolder(DataConfig):
         """The class of each sequence by its sub-folder; None where there are no sub-folders.
 
         Raises:
-            DataError: as `load`.
+            DataError: as `load`; recordings both in sub-folders and in none.
         """
-        return self._parts(data_dir)[2]
+        return self._parts(data_dir, labelled=True)[2]
 
     def load(self, data_dir: str | None = None) -> Dataset:
         """The three splits, float32, with masks [N, T].
 
         Raises:
             DataError: no such folder or no recordings in it; files that cannot be read, are of another kind or
-                shorter than a frame, by name; several rates; recordings both in sub-folders and in none.
+                shorter than a frame, by name; several rates.
         """
         folder, parts, _ = self._parts(data_dir)
         steps = max(len(x) for sequences in parts for x in sequences)

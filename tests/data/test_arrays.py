@@ -83,7 +83,7 @@ def test_one_array_of_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "sizes"),
-    [(("test",), [12, 3, 5]), (("valid",), [9, 5, 6]), (("valid", "test"), [15, 5, 5]), ((), [7, 3, 5])],
+    [(("test",), [12, 3, 5]), (("valid",), [9, 5, 6]), (("valid", "test"), [15, 5, 5]), ((), [6, 3, 6])],
 )
 def test_a_split_that_is_missing_is_a_share_of_the_training_split(tmp_path, names, sizes):
     """The others stay as they are, and every row of the training split is in one that is made of it."""
@@ -119,6 +119,32 @@ def test_usual_names_of_examples_and_labels(tmp_path, names):
     assert [len(x) for x in found] == [12, 3, 5]
     for x, y in zip(data[:3], found, strict=True):
         assert np.array_equal(x, GREY[y])
+
+
+def test_what_is_of_all_is_for_training_beside_a_test_split(tmp_path):
+    """As the archives of MNIST-1D are."""
+    np.savez(tmp_path / "file.npz", x=GREY[5:], y=np.arange(5, 20), x_test=GREY[:5], y_test=np.arange(5), t=GREY[0])
+    source = Arrays(str(tmp_path / "file.npz"), validation_fraction=0.2)
+    data, found = source.load(), source.labels()
+    assert found.test.tolist() == [0, 1, 2, 3, 4]
+    assert [len(x) for x in found] == [12, 3, 5]
+    for x, y in zip(data[:3], found, strict=True):
+        assert np.array_equal(x, GREY[y])
+
+
+@pytest.mark.parametrize("others", [("data", "images"), ("train_images", "x_test"), ("x", "labels"), ("mean", "y")])
+def test_names_of_splits_alone_go_before_others(tmp_path, others):
+    arrays = {"train": GREY[5:], "valid": GREY[2:5], "test": GREY[:2], **dict.fromkeys(others, GREY[:1])}
+    data = load(tmp_path, arrays=arrays)
+    assert np.array_equal(data.train, GREY[5:])
+    assert np.array_equal(data.test, GREY[:2])
+
+
+@pytest.mark.parametrize("name", ["y", "labels", "test_data", "train", "mean"])
+def test_an_array_alone_may_have_any_name(tmp_path, name):
+    for a, b in zip(load(tmp_path, arrays={name: GREY}), load(tmp_path, GREY), strict=True):
+        assert np.array_equal(a, b)
+    assert Arrays(str(tmp_path / "file.npz")).labels() is None
 
 
 def test_labels_of_all_examples_are_split_as_they_are(tmp_path):
@@ -225,7 +251,8 @@ def test_other_arrays(tmp_path, array, options, message):
         ({"train_mean": GREY, "y": GREY}, r"has the keys 'train_mean', 'y'; expected"),
         ({"train": GREY, "valid": GREY, "validation": GREY, "test": GREY}, r"has 'valid' and 'validation', of which"),
         ({"x": GREY, "data": GREY}, r"has 'x' and 'data', of which either could be meant"),
-        ({"train": GREY[:1]}, r"file.npz: 1 rows leave none for training"),
+        ({"train": GREY[:1]}, r"file.npz: 1 rows cannot be split"),
+        ({"train": GREY[:1], "test": GREY}, r"file.npz: 1 rows leave none for training"),
         ({"train": GREY, "valid": GREY, "test": GREY[:, :5]}, r"different shapes, train \(6,\).* test \(5,\)"),
         ({"train": GREY, "valid": spoilt(np.nan), "test": GREY}, r"file.npz, validation: 2 of 120 values are NaN"),
         ({"train": GREY, "valid": GREY[:0], "test": GREY}, r"file.npz, validation: is empty"),
