@@ -55,7 +55,7 @@ def test_names_of_classes_in_a_table(tmp_path):
     ("source", "text"),
     [
         (Bars(), "Bars has no labels; use data with labels"),
-        (Solids(), "with_classes: Solids has contexts of its own"),
+        (Solids(size=8, num_train=9, num_validation=3, num_test=3), "with_classes: Solids has contexts of its own"),
         (WithClasses(), "with_classes: WithClasses has contexts of its own"),
     ],
 )
