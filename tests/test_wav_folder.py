@@ -67,6 +67,16 @@ def test_recordings_for_training_alone(folder):
         assert np.array_equal(i % 2, y)
 
 
+@pytest.mark.parametrize("steps", [None, 2])
+def test_recordings_of_equal_lengths(tmp_path, steps):
+    for i in range(10):
+        save(tmp_path / f"{i}.wav", wav(1000 * i + np.arange(12)))
+    data = WavFolder(str(tmp_path), frame=3, scale=64.0, steps=steps).load()
+    pieces = 1 if steps is None else 2
+    assert [len(x) for x in data[:3]] == [8 * pieces, pieces, pieces]
+    assert set(levels(np.concatenate(data[:3]), 64)[:, 0] // 1000) == set(range(10))
+
+
 def test_pieces_stay_with_their_recording(folder):
     """Cut at two frames; every sample is there once, and no recording is in two splits."""
     source = WavFolder(str(folder), frame=3, scale=64.0, steps=2, validation_fraction=0.3)

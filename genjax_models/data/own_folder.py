@@ -155,10 +155,9 @@ def split_pieces(
     Raises:
         DataError: a split would be empty; if labelled, some files in sub-folders and others in none.
     """
-    files = {}
-    for name, found_there in pieces.items():
-        files[name] = np.empty(len(found_there), object)
-        files[name][:] = found_there
+    files = {name: np.empty(len(of_split), object) for name, of_split in pieces.items()}
+    for name, of_split in pieces.items():
+        files[name][:] = of_split
     chosen = parted(files, str(folder), validation, test)
     classes = classes_by_folder(folder, found) if labelled else None
     labels = None

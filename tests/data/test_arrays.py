@@ -122,7 +122,7 @@ def test_usual_names_of_examples_and_labels(tmp_path, names):
 
 
 def test_what_is_of_all_is_for_training_beside_a_test_split(tmp_path):
-    """As the archives of MNIST-1D are."""
+    """And no row of the test split is taken for training, nor one of training for the test."""
     np.savez(tmp_path / "file.npz", x=GREY[5:], y=np.arange(5, 20), x_test=GREY[:5], y_test=np.arange(5), t=GREY[0])
     source = Arrays(str(tmp_path / "file.npz"), validation_fraction=0.2)
     data, found = source.load(), source.labels()
