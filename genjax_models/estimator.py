@@ -287,7 +287,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
 
         def estimate(given: tuple[np.ndarray, np.ndarray]) -> LogMarginal:
             seeds, x = given
-            return example_log_marginal(config, self.params_, _keys(key, seeds), x, *sizes)
+            return example_log_marginal(config.model, self.params_, _keys(key, seeds), x, *sizes)
 
         found = with_warning("score_samples", _in_pieces(estimate, (_seeds(x), x)), "Raise num_samples.")
         log_density = np.asarray(found.log_prob)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from genjax_models import checkpoints, processes
-from genjax_models.config import Config, DataConfig
+from genjax_models.config import Config, DataConfig, ModelConfig
 from genjax_models.core import Batch, LatentVariableModel, LikelihoodModel, Params, Trainable, TrainState, as_batch
 from genjax_models.data import Dataset, Gaussians, PlantedDigits, blocks, evaluation_subset, examples
 from genjax_models.errors import ConfigError, RunError
@@ -204,10 +204,13 @@ def with_neighbours(samples: np.ndarray, data: Dataset) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("visible", "num_samples", "devices"))
 def example_log_marginal(
-    config: Config, params: Params, key, x, visible: int, num_samples: int, devices: Devices = 1
+    config: ModelConfig, params: Params, key, x, visible: int, num_samples: int, devices: Devices = 1
 ) -> LogMarginal:
-    """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form."""
-    model = config.model.build(visible)
+    """log p(x) of every example, leaves [N]: exact, and then without error, where the model has it in closed form.
+
+    It is told of the model alone, so that runs which differ in how they train it share the program.
+    """
+    model = config.build(visible)
     x = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), x)
     if isinstance(model, LikelihoodModel):
         exact = log_prob(model, params, x)
@@ -374,7 +377,7 @@ def test(run: Run, state: TrainState, params: Params, data: Dataset, num_samples
     bounds = measure(run, state, params, 1, x_test)["bound"]
     config, key = program_config(run.config), evaluation_key(run.config.seed, 2)
     sizes = run.data.visible, num_samples, devices_for(params, x_test)
-    estimate = example_log_marginal(config, params, key, x_test, *sizes)
+    estimate = example_log_marginal(config.model, params, key, x_test, *sizes)
     return test_figures(run, params, data, bounds, estimate, num_samples)
 
 

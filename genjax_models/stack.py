@@ -176,10 +176,9 @@ def _measure_point(x, start, point, stream: int):
 
 
 def _log_marginal_point(x, start, point, stream: int, num_samples: int):
-    config, state, seed = point
-    params, key = evaluated_parameters(state), evaluation_key(seed, stream)
-    visible, devices = as_batch(x).x.shape[1], _devices_of_point()
-    return example_log_marginal(config, params, key, x, visible, num_samples, devices)
+    model, params, seed = point
+    key, visible = evaluation_key(seed, stream), as_batch(x).x.shape[1]
+    return example_log_marginal(model, params, key, x, visible, num_samples, _devices_of_point())
 
 
 def _bytes(compiled: Any) -> int:
@@ -295,7 +294,7 @@ class Stack:
     def _program(self, function: Callable, x: Any, states: Any, donate: bool = False, **static: Any) -> Program:
         """A function of one point, compiled for all points as they are arranged."""
         block = self._arrangement.members.shape[1]
-        given = x, self._starts(), self._configs, states, self._seeds
+        given = self._given(function, x, states)
         leaves, structure = jax.tree.flatten(given)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         settings = tuple(getattr(jax.config, setting) for setting in SETTINGS)
@@ -320,17 +319,25 @@ class Stack:
     def _starts(self) -> jax.Array:
         return jax.device_put(self._arrangement.starts, self._split)
 
-    def _run(self, program: Program, x: Any, states: Any) -> Any:
-        return program.compiled(x, self._starts(), self._configs, states, self._seeds)
+    def _given(self, function: Callable, x: Any, states: Any) -> tuple[Any, ...]:
+        """What the program of a function of one point takes."""
+        configs = self._configs
+        if function is _log_marginal_point:  # groups that differ in how they train a model share the program
+            configs, states = configs.model, evaluated_parameters(states)
+        return x, self._starts(), configs, states, self._seeds
+
+    def _run(self, function: Callable, x: Any, states: Any, **options: Any) -> Any:
+        """A function of one point, at all points as they are arranged."""
+        program = self._program(function, x, states, **options)
+        return program.compiled(*self._given(function, x, states))
 
     def init(self) -> Any:
         """The states before the first step."""
-        return self._run(self._program(_init_point, self.x, None), self.x, None)
+        return self._run(_init_point, self.x, None)
 
     def advance(self, states: Any, length: int) -> tuple[Any, Metrics]:
         """`length` steps of every point: the states, which are donated, and metrics [points, length] on the host."""
-        program = self._program(_advance_point, self.x, states, donate=True, length=length)
-        states, metrics = self._run(program, self.x, states)
+        states, metrics = self._run(_advance_point, self.x, states, donate=True, length=length)
         metrics = self._take(metrics)  # waits
         self._arrangement = self._arrangement._replace(starts=self._arrangement.starts + np.int32(length))
         self.steps = [step + length for step in self.steps]
@@ -342,12 +349,11 @@ class Stack:
 
     def measure(self, states: Any, x: jax.Array, stream: int = 0) -> dict[str, np.ndarray]:
         """The objective's metrics of every point on every example of x [N, D], [points, N]."""
-        return self._take(self._run(self._program(_measure_point, x, states, stream=stream), x, states))
+        return self._take(self._run(_measure_point, x, states, stream=stream))
 
     def log_marginal(self, states: Any, x: jax.Array, num_samples: int) -> Any:
         """log p(x) of every point for every example of x [N, D], and its standard error, [points, N], in nats."""
-        program = self._program(_log_marginal_point, x, states, stream=2, num_samples=num_samples)
-        return self._take(self._run(program, x, states))
+        return self._take(self._run(_log_marginal_point, x, states, stream=2, num_samples=num_samples))
 
     def stop(self) -> int:
         """The steps until the next point has an evaluation or the end of a chunk."""
@@ -413,10 +419,9 @@ class Stack:
                 if size == 1:
                     raise
                 continue
-            program = self._program(_advance_point, self.x, copies, donate=True, length=length)
-            compile_seconds[size] = program.seconds
+            compile_seconds[size] = self._program(_advance_point, self.x, copies, donate=True, length=length).seconds
             began = time.perf_counter()
-            jax.block_until_ready(self._run(program, self.x, copies))
+            jax.block_until_ready(self._run(_advance_point, self.x, copies, donate=True, length=length))
             seconds[size] = time.perf_counter() - began
             if seconds[size] > min(seconds.values()):
                 break  # the best lies behind

@@ -73,7 +73,7 @@ def test_held_out_figures_are_means_over_the_splits(files):
         config = program_config(overlay(base, {RATE: rate}))
         state, params = result.states[i], evaluated_parameters(result.states[i])
         measured = example_metrics(config, state, params, evaluation_key(0, 0), rows[40:49], 3)["bound"]
-        exact = example_log_marginal(config, params, evaluation_key(0, 2), rows[49:], 3, 6).log_prob
+        exact = example_log_marginal(config.model, params, evaluation_key(0, 2), rows[49:], 3, 6).log_prob
         assert result.validation["bound"][i] == pytest.approx(float(np.mean(measured)), abs=1e-5)
         assert result.nll[i] == pytest.approx(-float(np.mean(exact)), abs=1e-5)
 
@@ -147,6 +147,21 @@ def test_a_structure_that_was_swept_compiles_nothing_again(traces, monkeypatch):
     second = run_sweep(base, axis(RATE, (1e-2, 1e-1)), seeds=2, data=BITS, block=1)
     assert traces == []
     assert bits(second.states[0, 0]) == bits(first.states[1])
+
+
+def test_one_program_estimates_log_p_whatever_trained_the_model(files, monkeypatch):
+    compiled, over_points = [], stacks.over_points
+
+    def recorded(function, *args):
+        compiled.append(function.func)
+        return over_points(function, *args)
+
+    stacks._programs.clear()
+    monkeypatch.setattr(stacks, "over_points", recorded)
+    base = overlay(dataclasses.replace(CONFIG, data=files[0]), {"training.num_steps": 3, "evaluation.num_samples": 6})
+    run_sweep(base, axis("optimizer.clip_norm", (None, 1.0)), block=1)
+    assert compiled.count(stacks._advance_point) == 2
+    assert compiled.count(stacks._log_marginal_point) == 1
 
 
 # Batches that several devices share.
