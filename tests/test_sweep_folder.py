@@ -395,7 +395,7 @@ def test_all_that_is_wrong_is_said_before_there_is_a_folder(tmp_path, data_dir):
         drill(sweep_folder, "write_whole", 1, 1),  # sweep.json: there is an empty folder
         drill(sweep_folder, "create_or_match", 3, 1),  # two members have a folder
         drill(checkpoints, "save", 2, 1),  # one member has a first checkpoint
-        (sweep_training, "write_whole", 1, 1),  # all have one, but progress.json does not say so
+        drill(sweep_training, "write_whole", 1, 1),  # all have one, but progress.json does not say so
         drill(sweep_training, "write_whole", 1, None),  # choices.json
         (experiment.Record, "evaluated", 7, 1),  # two members have a line in metrics.jsonl that the others lack
         drill(checkpoints, "save", 7, 1),  # two have a checkpoint that the others lack
@@ -405,7 +405,7 @@ def test_all_that_is_wrong_is_said_before_there_is_a_folder(tmp_path, data_dir):
         drill(sweep_training, "write_whole", 6, 1),  # all are finished, but progress.json does not say so
         drill(sweep_folder, "write_reports", 1, 1),
         drill(plots, "save_sweep", 1, 1),
-        (sweep_folder, "write_whole", 3, 1),  # some tables are there
+        drill(sweep_folder, "write_whole", 3, 1),  # some tables are there
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),
 )
@@ -423,7 +423,7 @@ def test_a_crash_anywhere_and_the_sweep_resumes_to_the_same_end(
 
 @pytest.mark.parametrize(
     ("number", "step"),
-    [(signal.SIGINT, 15), (signal.SIGTERM, 20), drill(signal.SIGTERM, 15), drill(signal.SIGINT, 20)],
+    [(signal.SIGINT, 15), drill(signal.SIGTERM, 20), drill(signal.SIGTERM, 15), drill(signal.SIGINT, 20)],
 )
 def test_a_signal_saves_and_the_sweep_resumes_to_the_same_end(finished, tmp_path, data_dir, plain, number, step):
     """Between two evaluations and at one; every member is saved where it stands, and is a run that can go on."""
@@ -568,7 +568,7 @@ def flip(path: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damaged", [[20], [10, 20]])
+@pytest.mark.parametrize("damaged", [drill([20]), [10, 20]])
 def test_behind_damaged_checkpoints_a_member_falls_back_and_says_so(finished, tmp_path, data_dir, plain, damaged):
     """It goes on from the one before, or anew, while the others go on from where they stand."""
     folder, log = tmp_path / "sweep", Log()
@@ -583,7 +583,7 @@ def test_behind_damaged_checkpoints_a_member_falls_back_and_says_so(finished, tm
     assert whole(folder) == whole(finished)
 
 
-@pytest.mark.parametrize("text", ["[]", '{"members": [1, 2, 3, 4], "rungs": {}}'])
+@pytest.mark.parametrize("text", [drill("[]"), '{"members": [1, 2, 3, 4], "rungs": {}}'])
 def test_behind_a_damaged_progress_the_members_own_checkpoints_serve(finished, tmp_path, data_dir, plain, text):
     """All go on from step 15, where the signal came."""
     folder, log, lengths = tmp_path / "sweep", Log(), []
@@ -816,7 +816,7 @@ def test_halving_by_hand(halved):
     assert max(running) == 2
 
 
-@pytest.mark.parametrize("call", [drill(1), 3, drill(4), 7, drill(10)])
+@pytest.mark.parametrize("call", [drill(1), drill(3), drill(4), 7, drill(10)])
 def test_halving_that_is_interrupted_keeps_the_same_points(halved, tmp_path, data_dir, plain, call):
     """Between two evaluations and at one, with points that began at other times."""
     interrupt(CONFIG, HALVING, tmp_path / "sweep", data_dir, call)
@@ -829,7 +829,7 @@ def test_halving_that_is_interrupted_keeps_the_same_points(halved, tmp_path, dat
     [
         drill(checkpoints, "save", 1),
         (checkpoints, "save", 6),
-        (sweep_training, "write_whole", 4),
+        drill(sweep_training, "write_whole", 4),
         drill(sweep_training, "write_result", 1),
     ],
     ids=lambda v: getattr(v, "__name__", str(v)).removeprefix("genjax_models."),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from toys import gaussian_log_marginal, linear_gaussian, net, net_log_marginal, quick_jit, with_posterior
 
 from genjax_models.errors import ConfigError, ModelError
@@ -44,7 +45,7 @@ def standard_error(values):
 
 
 @pytest.mark.parametrize(
-    ("make", "start", "schedule"), [(gaussian, "prior", 4), (sharp_net, "prior", 2), (belief_net, "posterior", 2)]
+    ("make", "start", "schedule"), [(gaussian, "prior", 4), drill(sharp_net, "prior", 2), (belief_net, "posterior", 2)]
 )
 def test_the_truth_lies_between(x64, make, start, schedule):
     """Over trials of one chain each: both means on their sides, and a run too high no more often than it may be."""

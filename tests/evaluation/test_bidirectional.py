@@ -309,6 +309,7 @@ def of_p_alone(model, params, z, x, c):
     return total(model.log_joint(params, z, x, c))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [without_square, of_p_alone])
 def test_mutant_sweeps_leave_another_distribution(x64, monkeypatch, mutant):
     """The chi-square sees conditionals of something else."""

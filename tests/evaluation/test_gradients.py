@@ -99,6 +99,7 @@ def test_the_objectives_own_parameters_and_state_are_used_and_stand_still():
         assert worst(mean, 6 * plain.groups["generative"].mean["w"]) < 1e-12
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_draws():
     """A program of ten times the draws takes no more memory: they are neither kept nor computed all at once."""
 

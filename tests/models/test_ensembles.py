@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_frequencies
+from drills import drill
 from toys import binary_states, quick_jit, random_params, worst
 
 from genjax_models.core import Trainable
@@ -25,7 +26,7 @@ def log_probs(model, params, states):
     return np.asarray(quick_jit(jax.vmap(lambda x: model.log_prob(params, x, ())))(jnp.asarray(states)))
 
 
-@pytest.mark.parametrize("hidden", [(5,), (4, 3)])
+@pytest.mark.parametrize("hidden", [(5,), drill((4, 3))])
 def test_deep_nade_sums_to_one_in_every_order(x64, hidden):
     """One set of weights for all orders, which are different distributions; the ensemble is the average of its own."""
     params = random_params(deep_nade(4, hidden=hidden), 4, seed=0, scale=1.0)

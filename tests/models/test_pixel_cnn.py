@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_frequencies
+from drills import drill
 from toys import quick_jit, random_params
 
 from genjax_models.errors import ConfigError, DataError
@@ -66,7 +67,13 @@ def sees(model, visible):
 
 @pytest.mark.parametrize(
     ("image_shape", "fields"),
-    [((5, 4), {}), ((4, 5), {"first_window": 5}), ((4, 3, 3), {}), ((3, 3, 2), {"window": 5}), ((1, 4, 2), {})],
+    [
+        drill((5, 4), {}),
+        ((4, 5), {"first_window": 5}),
+        ((4, 3, 3), {}),
+        drill((3, 3, 2), {"window": 5}),
+        ((1, 4, 2), {}),
+    ],
 )
 def test_every_unit_sees_all_before_it_and_none_else(x64, image_shape, fields):
     """Raster order, channels last, and no blind spot, if the layers are enough to reach across."""

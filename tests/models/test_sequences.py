@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from toys import binary_states, quick_jit, random_params, worst
 
 from genjax_models.core import Batch, Trainable, total
@@ -129,7 +130,7 @@ def test_terms_are_those_of_the_paper(x64, cell, likelihood):
         assert abs(exact - log_p) < 1e-10
 
 
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("steps", [drill(1), 3])
 def test_padding_changes_no_bit(steps):
     """Losses, gradients and what is drawn of T steps, and of the same with padding that holds no numbers at all."""
     (model, params), (plain, plain_params) = (make(steps, depth=1) for make in (vrnn, rnn))

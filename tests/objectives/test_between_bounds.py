@@ -150,7 +150,7 @@ def leave_out(log_w):
     return number * log_mean_exp(log_w) - (number - 1) * sum(fewer) / number
 
 
-@pytest.mark.parametrize("build", [jackknife, functools.partial(dreg, update="jackknife")])
+@pytest.mark.parametrize("build", [jackknife, drill(functools.partial(dreg, update="jackknife"))])
 def test_jackknife_is_exact_in_expectation(build):
     """Along the samples, and doubly reparameterized."""
     toy = near_posterior(linear_gaussian(1, 1), 0.1)
@@ -187,6 +187,7 @@ def test_weights_of_zero():
     assert renyi_bound(jnp.full(3, zero), none, 0.5).bound == zero
 
 
+@pytest.mark.slow
 def test_jackknife_takes_off_most_of_the_bias():
     """Its value and gradient are those of bounds computed one by one, far from each other in scale too."""
     scales = np.array([0.1, 1.0, 30.0, 300.0])[:, None]
@@ -205,7 +206,7 @@ def test_jackknife_takes_off_most_of_the_bias():
         dreg(linear_gaussian(1, 1).model, 1, "jackknife")
 
 
-@pytest.mark.parametrize(("visible", "particles"), [(3, 1), (1, 2)])
+@pytest.mark.parametrize(("visible", "particles"), [drill(3, 1), (1, 2)])
 def test_sticking_the_landing_is_the_bounds_gradient_in_expectation(visible, particles):
     toy, x = linear_gaussian(visible, 1), X3[:, :visible]
 
@@ -310,7 +311,7 @@ def test_the_bound_is_the_evaluations_estimate_of_the_same_particles():
     assert abs(log_marginal(toy.model, toy.params, key, X3, 7).log_prob[0] - bound(keys)) < 1e-12
 
 
-@pytest.mark.parametrize(("off", "beta"), [(0.5, 0.0), (-0.5, 1.0)])
+@pytest.mark.parametrize(("off", "beta"), [drill(0.5, 0.0), (-0.5, 1.0)])
 def test_free_bits_of_a_group(off, beta):
     """Below lambda the KL has no gradient, above it the whole; the value is the true bound either way."""
     toy = linear_gaussian(3, 2)

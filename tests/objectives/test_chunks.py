@@ -117,7 +117,7 @@ ONE_HOT = categorical_vae(1000, latent=2, classes=3, encoder=MLP((16,)), decoder
         drill(dreg, GAUSSIAN),
         (vimco, GAUSSIAN),
         drill(nvil, BINARY),
-        (disarm, BINARY),
+        drill(disarm, BINARY),
         drill(gumbel_softmax, ONE_HOT),
     ],
 )

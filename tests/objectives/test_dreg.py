@@ -56,6 +56,7 @@ def gaussian_q(tfp, params, x):
     return tfp.distributions.Independent(tfp.distributions.Normal(mean, jnp.exp(log_scale)), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_gradient_of_q_is_that_of_tensorflow_probability():
     """`monte_carlo_variational_loss`, doubly reparameterized, on the same draws."""

@@ -113,6 +113,7 @@ def expectation_inside_the_exponential(monkeypatch):
     monkeypatch.setattr(MODULE, "_log_factor", lambda logit, a: sigmoid(logit) * a)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [without_xi_on_one_side, without_biases, expectation_inside_the_exponential])
 def test_mutants_fail_the_formula(monkeypatch, mutant):
     mutant(monkeypatch)
@@ -179,6 +180,7 @@ def wrong_sign_of_xi(monkeypatch):
     monkeypatch.setattr(MODULE, "_fit_means", lambda w, b, m, xi, below, z: fit_means(w, b, m, 1 - xi, below, z))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [forgets_the_tangent, wrong_sign_of_xi])
 def test_mutants_descend(monkeypatch, mutant):
     mutant(monkeypatch)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from enumeration import Enumerated, enumerated, exact_bound
 from toys import quick_jit, worst
 from uniforms import batch_of_uniforms, losses_and_gradients, mean_over
@@ -70,7 +71,10 @@ def errors(case: Case) -> dict[str, float]:
     return {"value": abs(float(value - case.exact[0])), **found}
 
 
-@pytest.mark.parametrize("net", [name for name in NETS if name not in ("two units", "unit on unit")])
+@pytest.mark.parametrize(
+    "net",
+    [drill(name) if name == "three layers" else name for name in NETS if name not in ("two units", "unit on unit")],
+)
 def test_gradients_are_exact(net):
     found = errors(case(net))
     assert max(found.values()) < 1e-10, found

@@ -251,6 +251,7 @@ def weights_not_detached(monkeypatch):
     monkeypatch.setattr(PATHWISE.PathLoss, "__call__", loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [wrong_sign, beta_in_the_value, draws_held_fixed, kl_to_the_wrong_side])
 def test_elbo_mutants_fail(monkeypatch, mutant):
     """The same comparison as above sees each mistake."""

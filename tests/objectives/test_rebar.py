@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from enumeration import Enumerated, enumerated, exact_bound
 from toys import quick_jit, worst
 from uniforms import batch_of_uniforms, losses_and_gradients, mean_over
@@ -132,7 +133,13 @@ def errors(net: str, name: str, **options) -> dict[str, float]:
     return {"value": abs(float(value - found.exact[0])), **groups}
 
 
-@pytest.mark.parametrize(("net", "name"), [*((net, "rebar") for net in NETS), ("unit on unit", "relax")])
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        *(drill(net, "rebar") if net in ("one unit", "three layers") else (net, "rebar") for net in NETS),
+        ("unit on unit", "relax"),
+    ],
+)
 def test_gradients_are_exact(net, name):
     """For q and p, whatever eta and the network are; quadrature over the uniforms has converged to that."""
     found = errors(net, name)
@@ -171,7 +178,7 @@ def variance_of(found: Case, own) -> jax.Array:
     )
 
 
-@pytest.mark.parametrize(("net", "name"), [("unit on unit", "relax"), ("two units", "rebar")])
+@pytest.mark.parametrize(("net", "name"), [("unit on unit", "relax"), drill("two units", "rebar")])
 def test_control_variates_follow_the_gradient_of_the_variance(net, name):
     """In expectation, for eta, the temperature and the network; a step along it lowers the variance."""
     found = case(net, name)
@@ -189,6 +196,7 @@ def test_control_variates_follow_the_gradient_of_the_variance(net, name):
     assert after < before
 
 
+@pytest.mark.slow
 def test_variance_is_below_that_of_plain_scores():
     """eta = 1 at temperature 1/2 against the same estimate without control variates."""
     found = case("unit on unit", "rebar")

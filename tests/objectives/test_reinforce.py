@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from drills import drill
 from enumeration import enumerated, log_terms
 from outcomes import errors_of, exact_loss, moments_from_after, outcomes, randomized, tied_net
 from toys import gaussian_bound, integrate_loss, linear_gaussian, near_posterior, quick_jit, worst
@@ -136,6 +137,7 @@ def test_moments_weigh_batches_by_age():
     assert moments.after(np.array([3.0]), 0.0).mean == 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_baselines_lower_the_variance():
     """On one net, q's gradient has less variance with a baseline than without, at the same mean."""
@@ -193,6 +195,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants_fail(monkeypatch, mutant):
@@ -227,7 +230,7 @@ def test_gaussian_particles_are_held_fixed():
     assert worst(gradient, exact) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["running_mean", "neural"])
+@pytest.mark.parametrize("name", [drill("running_mean"), "neural"])
 def test_baselines_train_and_evaluate(name):
     """A step moves the objective's own parameters and state, and it is evaluated one example at a time."""
     model = sigmoid_belief_network(3, layers=(2,))

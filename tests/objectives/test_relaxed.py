@@ -108,6 +108,7 @@ def other_slope(self, logits, noise):
     return (logits + noise > 0) + (logits - jax.lax.stop_gradient(logits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [soft_units, detached_units, other_slope])
 def test_mutants_of_straight_through_fail(monkeypatch, mutant):
     """Units that are not hard, do not move, or move with another slope differ from the definition."""

@@ -296,6 +296,7 @@ def mutated_build(model):
     return reweighted_wake_sleep(model, 2, wake=0.4, sleep=0.7)
 
 
+@pytest.mark.slow
 def test_what_mutants_start_from_passes():
     """The mutants below differ from this by their mistake alone."""
     toy, x = toy_and_batch((2,), 2, 1)
@@ -323,6 +324,7 @@ def dreams_teach_p(model):
     return handwritten(model, 1, wake=0.0, sleep=1.0, dreams_teach_p=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [wake_teaches_q_unweighted, dreams_teach_p])
 def test_mutants_without_expectation_fail_pointwise(mutant):
     """Updates that vanish in expectation pass the first check, and must fail the second."""
@@ -404,6 +406,7 @@ def test_gaussian_draws_are_held_fixed(particles):
     assert max(errors.values()) < 1e-10, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "where"), [({"draws_fixed": False}, "recognition"), ({"dreams_fixed": False}, "generative"), ({}, None)]
 )
