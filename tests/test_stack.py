@@ -125,6 +125,7 @@ def alone():
     return found
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("devices", [1, DEVICES])
 def test_one_point_at_a_time_is_the_run_alone_bit_for_bit(alone, devices):
     stack, states, bounds = run(1, devices)
@@ -158,6 +159,7 @@ def test_what_a_point_does_is_traced_once(traces):
     assert count(5, 2) == one
 
 
+@pytest.mark.bits
 def test_points_at_different_steps(alone):
     """A point that begins while the others stand at step 10 does what it does alone, and so do they."""
     stack = Stack(CONFIGS, BITS, points_mesh(), 1)

@@ -31,6 +31,7 @@ def alone(overrides: dict, data=BITS):
     return make_train(config)(config, jax.random.key(config.seed), data)
 
 
+@pytest.mark.bits
 def test_every_entry_is_its_point_trained_alone():
     """Over rates, steps and seeds; the structures differ, and the shorter runs end in NaN."""
     axes = product(axis(RATE, (1e-3, 1e-1)), axis("training.num_steps", (20, 30)))
@@ -78,6 +79,7 @@ def test_held_out_figures_are_means_over_the_splits(files):
         assert result.nll[i] == pytest.approx(-float(np.mean(exact)), abs=1e-5)
 
 
+@pytest.mark.bits
 def test_a_point_that_diverges_stops_and_its_neighbours_go_on():
     """A rate of 1e38 is not finite after the first step; the points beside it are what they are without it."""
     result = run_sweep(CONFIG, axis(RATE, (1e-2, 1e38, 1e-3)), data=BITS, block=1)

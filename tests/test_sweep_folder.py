@@ -171,6 +171,7 @@ def interrupt(
 # What a sweep leaves.
 
 
+@pytest.mark.bits
 def test_members_are_runs_alone_bit_for_bit(finished, solo):
     """Arrays, metrics, figures and samples; and a member's folder has the files of a run alone, and no others."""
     assert len(members(finished)) == len(POINTS)
@@ -463,6 +464,7 @@ def test_a_signal_at_the_last_step_lets_the_sweep_finish(finished, tmp_path, dat
     assert whole(tmp_path / "sweep") == whole(finished)
 
 
+@pytest.mark.bits
 def test_a_signal_at_the_last_step_of_a_group_leaves_the_next_for_later(tmp_path, data_dir, plain, solo):
     """Points that are evaluated otherwise are another group."""
     sweep = Sweep(axis("evaluation.num_samples", (50, 60)), block=1)
@@ -641,6 +643,7 @@ def test_a_damaged_choice_is_measured_again(tmp_path, text):
 # Members on their own.
 
 
+@pytest.mark.bits
 def test_members_that_went_on_alone_are_respected(finished, tmp_path, data_dir, plain, monkeypatch):
     """One was finished alone and one trained further: neither is trained again, and all end as they would have."""
     folder = tmp_path / "sweep"
@@ -682,6 +685,7 @@ def spoilt(tmp_path_factory, data_dir) -> Path:
     return folder
 
 
+@pytest.mark.bits
 def test_a_member_that_is_not_finite_is_reported_and_harms_no_other(spoilt, solo, tmp_path, data_dir):
     """With the message of a run alone; the others are what they are without it."""
     with pytest.raises(NonFinite) as raised:
@@ -856,6 +860,7 @@ def test_halving_of_all_points_together(tmp_path, data_dir, plain):
     assert whole(tmp_path / "again") == whole(tmp_path / "sweep")
 
 
+@pytest.mark.bits
 def test_a_member_that_was_stopped_can_go_on_alone(halved, solo, tmp_path, data_dir, plain):
     """To the end that a run alone has; the sweep then counts it as finished, and nothing else changes."""
     folder = Path(shutil.copytree(halved[0], tmp_path / "copy"))
