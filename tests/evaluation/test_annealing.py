@@ -71,6 +71,7 @@ def test_the_truth_lies_between(x64, make, start, schedule):
         assert (np.abs(share - chance) < 4 * np.sqrt(chance * (1 - chance) / TRIALS)).all()
 
 
+@pytest.mark.slow
 def test_more_temperatures_come_closer(x64):
     """Where q was never trained: importance weighting is far off, and says so; annealing gets there."""
     toy = linear_gaussian(4, 2, scale=0.1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drills import drill
 from enumeration import enumerated, exact_bound
 from toys import quick_jit, within_errors, worst
 
@@ -38,7 +39,7 @@ class Noisy:
 NOISY = Objective(lambda key, params, batch: (jnp.ones(()), jnp.ones(())), Noisy())
 
 
-@pytest.mark.parametrize(("num_draws", "block"), [(7, 3), (7, 50), (23, 1), (45, 2)])
+@pytest.mark.parametrize(("num_draws", "block"), [(7, 3), (7, 50), drill(23, 1), (45, 2)])
 def test_moments_are_those_of_the_draws(num_draws, block):
     """Mean, error and variance are what numpy makes of the draws at hand, however they are blocked."""
     found = gradient_statistics(NOISY, PARAMS, KEY, X, num_draws, block=block)
@@ -113,7 +114,7 @@ def test_memory_does_not_grow_with_the_number_of_draws():
     assert memory(200) <= memory(20) + 100
 
 
-@pytest.mark.parametrize(("layers", "particles"), [((3,), 1), ((2, 1), 2), ((1, 1), 3), ((1, 1), 4)])
+@pytest.mark.parametrize(("layers", "particles"), [((3,), 1), drill((2, 1), 2), ((1, 1), 3), drill((1, 1), 4)])
 def test_exact_gradient_is_the_enumerated_one(layers, particles):
     """That of minus the bound of K particles, averaged over the batch, as autodiff of a sum over all sets gives."""
     toy = enumerated(sigmoid_belief_network(3, layers=layers), 3)

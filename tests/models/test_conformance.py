@@ -72,7 +72,7 @@ def test_probabilities_sum_to_one(x64, small):
         assert abs(np.sum(density_of_posterior(solved, x)) - 1) < 1e-9
 
 
-@every_model
+@every_structure
 def test_samples_follow_their_probabilities(x64, small):
     """Draws of `sample_joint` fall in cells of (z, x) as `log_joint` says, those of `propose` as `log_posterior`."""
     solved, number = solve(small), 20_000
@@ -132,7 +132,7 @@ def test_terms_are_by_group(x64, small):
     assert model.kl is None or len(model.kl(params, x, ())) == groups
 
 
-@every_model
+@every_structure
 def test_decode_is_the_mean_of_x(x64, small):
     """decode(z) is E[x | z], summed over x with the likelihood term."""
     solved = solve(small)
@@ -258,7 +258,7 @@ def test_facts_about_q(x64, small):
             assert touched == {max(i - 1, 0), i}
 
 
-@every_model
+@every_structure
 def test_prior_is_of_z_alone_unless_the_model_says_so(x64, small):
     solved = solve(small)
     model, one, other = solved.model, solved.examples[0], solved.examples[1]
@@ -343,7 +343,7 @@ def test_vmap_equals_a_loop(x64, small):
         assert worst(batched[name], stacked[name]) < 1e-12, name
 
 
-@every_model
+@every_structure
 def test_init_is_deterministic(small, monkeypatch):
     """The same key gives the same bits, whatever x holds and for a rebuilt model, without a second trace."""
     visits, visit = [], adapter._visit

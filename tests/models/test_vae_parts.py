@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_frequencies, cells
+from drills import drill
 from toys import quick_jit, random_params, worst
 
 from genjax_models.core import total
@@ -180,8 +181,7 @@ def test_conditional_autoencoders_see_the_context(x64):
         assert min(differences) > 1e-3 if conditional else max(differences) == 0
 
 
-@pytest.mark.parametrize("blocks", [0, 2])
-@pytest.mark.parametrize("shape", [(5, 3), (4, 4, 2)])
+@pytest.mark.parametrize(("shape", "blocks"), [((5, 3), 0), ((4, 4, 2), 2), drill((5, 3), 2), drill((4, 4, 2), 0)])
 def test_convolutional_networks_of_any_size(blocks, shape):
     """Edges that do not divide; each of P numbers is an image row by row, as the units take them."""
     size, network = int(np.prod(shape)), Convolutional(shape, (3, 2), "tanh", blocks=blocks)

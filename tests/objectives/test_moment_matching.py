@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import IMPLICIT_MODELS
+from drills import drill
 from toys import quick_jit, random_params, worst
 
 from genjax_models.core import Batch, ImplicitModel, Trainable
@@ -43,7 +44,7 @@ def run(objective, params, batch, key=None):
 
 
 @pytest.mark.parametrize("root", [True, False])
-@pytest.mark.parametrize("number", [None, 2, 6])
+@pytest.mark.parametrize("number", [None, drill(2), 6])
 def test_against_a_loop_over_pairs(x64, root, number):
     """The value and its gradient; of more samples than examples the contexts go round."""
     draw = np.random.RandomState(0).normal

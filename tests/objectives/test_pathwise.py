@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from drills import drill
 from toys import (
     decoder,
     drawing,
@@ -122,7 +123,7 @@ def test_beta_may_follow_the_step():
 
 
 @pytest.mark.parametrize(("particles", "nodes"), [(1, 30), (2, 30)])
-@pytest.mark.parametrize("visible", [1, 3])
+@pytest.mark.parametrize("visible", [drill(1), 3])
 def test_iwae_is_exact_in_expectation(visible, particles, nodes):
     """The estimator, integrated over the noises, has the value and both gradients of the integrated bound."""
     toy, x = near_posterior(linear_gaussian(visible, 1), 0.2), X3[:, :visible]
