@@ -1,12 +1,13 @@
 """Fixtures that several tests share.
 
 Compiling is most of what the tests cost, and they run small programs once: XLA optimizes little here, half the time in
-all, and takes its older code generator where it still has it, a sixth of the rest. `JAX_DISABLE_MOST_OPTIMIZATIONS=0
-python -m pytest -n 2` tests what users' runs are compiled to.
+all, and takes its older code generator where it still has it, a sixth of the rest. What is chosen by `-m` has the usual
+one, and `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest -n 2` tests what users' runs are compiled to.
 """
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 from jaxlib.version import __version_info__ as jaxlib_version
@@ -16,6 +17,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # read by jax, her
 if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
     # How loops are shared out to threads takes a tenth of the compiling, and changes no bit. The last flag has its say.
     os.environ["XLA_FLAGS"] = f"--xla_disable_hlo_passes=cpu-parallel-task-assigner {os.environ['GIVEN_XLA_FLAGS']}"
+    if any(arg.startswith("-m") for arg in sys.argv[1:]):  # who asks for drills, or for tests that compare bits
+        os.environ["USUAL_CODE"] = "1"  # read by the workers
     if jaxlib_version[:2] == (0, 10) and "USUAL_CODE" not in os.environ:  # later releases end a process by this flag
         os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ['XLA_FLAGS']}"
 
