@@ -291,10 +291,13 @@ class Stack:
         stacked = self._take(states)
         return [_typed_key(jax.tree.map(lambda v, i=i: v[i], stacked)) for i in range(len(self.points))]
 
-    def _program(self, function: Callable, x: Any, states: Any, donate: bool = False, **static: Any) -> Program:
+    def _given(self, x: Any, states: Any, configs: Any = None) -> tuple[Any, ...]:
+        """What a program takes; `configs` where it is not the whole configurations of the points."""
+        return x, self._starts(), self._configs if configs is None else configs, states, self._seeds
+
+    def _program(self, function: Callable, given: tuple[Any, ...], donate: bool = False, **static: Any) -> Program:
         """A function of one point, compiled for all points as they are arranged."""
         block = self._arrangement.members.shape[1]
-        given = self._given(function, x, states)
         leaves, structure = jax.tree.flatten(given)
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         settings = tuple(getattr(jax.config, setting) for setting in SETTINGS)
@@ -319,25 +322,17 @@ class Stack:
     def _starts(self) -> jax.Array:
         return jax.device_put(self._arrangement.starts, self._split)
 
-    def _given(self, function: Callable, x: Any, states: Any) -> tuple[Any, ...]:
-        """What the program of a function of one point takes."""
-        configs = self._configs
-        if function is _log_marginal_point:  # groups that differ in how they train a model share the program
-            configs, states = configs.model, evaluated_parameters(states)
-        return x, self._starts(), configs, states, self._seeds
-
-    def _run(self, function: Callable, x: Any, states: Any, **options: Any) -> Any:
+    def _run(self, function: Callable, given: tuple[Any, ...], **options: Any) -> Any:
         """A function of one point, at all points as they are arranged."""
-        program = self._program(function, x, states, **options)
-        return program.compiled(*self._given(function, x, states))
+        return self._program(function, given, **options).compiled(*given)
 
     def init(self) -> Any:
         """The states before the first step."""
-        return self._run(_init_point, self.x, None)
+        return self._run(_init_point, self._given(self.x, None))
 
     def advance(self, states: Any, length: int) -> tuple[Any, Metrics]:
         """`length` steps of every point: the states, which are donated, and metrics [points, length] on the host."""
-        states, metrics = self._run(_advance_point, self.x, states, donate=True, length=length)
+        states, metrics = self._run(_advance_point, self._given(self.x, states), donate=True, length=length)
         metrics = self._take(metrics)  # waits
         self._arrangement = self._arrangement._replace(starts=self._arrangement.starts + np.int32(length))
         self.steps = [step + length for step in self.steps]
@@ -349,11 +344,13 @@ class Stack:
 
     def measure(self, states: Any, x: jax.Array, stream: int = 0) -> dict[str, np.ndarray]:
         """The objective's metrics of every point on every example of x [N, D], [points, N]."""
-        return self._take(self._run(_measure_point, x, states, stream=stream))
+        return self._take(self._run(_measure_point, self._given(x, states), stream=stream))
 
     def log_marginal(self, states: Any, x: jax.Array, num_samples: int) -> Any:
         """log p(x) of every point for every example of x [N, D], and its standard error, [points, N], in nats."""
-        return self._take(self._run(_log_marginal_point, x, states, stream=2, num_samples=num_samples))
+        # Told of the model alone, groups that differ in how they train it share the program.
+        given = self._given(x, evaluated_parameters(states), self._configs.model)
+        return self._take(self._run(_log_marginal_point, given, stream=2, num_samples=num_samples))
 
     def stop(self) -> int:
         """The steps until the next point has an evaluation or the end of a chunk."""
@@ -374,7 +371,7 @@ class Stack:
         Raises:
             MemoryShortage: it takes more than there is.
         """
-        need = self._program(_advance_point, self.x, states, donate=True, length=self.stop()).bytes
+        need = self._program(_advance_point, self._given(self.x, states), donate=True, length=self.stop()).bytes
         have = available_bytes(self.mesh)
         # The states stand there already, and are counted as the program's argument as well.
         there = sum(leaf.nbytes for leaf in jax.tree.leaves(states)) // self.columns
@@ -419,9 +416,11 @@ class Stack:
                 if size == 1:
                     raise
                 continue
-            compile_seconds[size] = self._program(_advance_point, self.x, copies, donate=True, length=length).seconds
+            given = self._given(self.x, copies)
+            program = self._program(_advance_point, given, donate=True, length=length)
+            compile_seconds[size] = program.seconds
             began = time.perf_counter()
-            jax.block_until_ready(self._run(_advance_point, self.x, copies, donate=True, length=length))
+            jax.block_until_ready(program.compiled(*given))
             seconds[size] = time.perf_counter() - began
             if seconds[size] > min(seconds.values()):
                 break  # the best lies behind

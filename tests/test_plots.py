@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from drills import drill
 from matplotlib.image import imread
 
 from genjax_models.plots import image_grid, save_curves, save_images, save_sweep, sweep_figure
@@ -332,7 +331,7 @@ def test_sweep_over_seeds_alone():
         DRAW,
     ],
 )
-@pytest.mark.parametrize("value", [drill(None), 1.0])
+@pytest.mark.parametrize("value", [None, 1.0])
 def test_save_sweep_writes_a_picture(tmp_path, points, value):
     """Also when no member has a figure, or all have the same, and whatever the names are."""
     save_sweep(tmp_path / "x.png", members_of(points, [value] * len(points)), "test_nll", "$a_b^c$ " * 30)

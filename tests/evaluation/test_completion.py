@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_frequencies
-from drills import rarely
 from runs import Log
 from toys import binary_states, quick_jit, random_params
 
@@ -43,7 +42,7 @@ def patterns(name):
     return [np.array(hidden) for hidden in itertools.product([False, True], repeat=4)]
 
 
-@pytest.mark.parametrize("name", rarely(MODELS, "deep_nade"))
+@pytest.mark.parametrize("name", MODELS)
 def test_completions_follow_the_exact_conditional(x64, name):
     model = MODELS[name]
     params = random_params(model, 4, seed=0, scale=1.0)

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conformance import assert_frequencies
-from drills import drill
 from toys import quick_jit, random_params, worst
 
 from genjax_models.core import Batch, Trainable, total
@@ -66,7 +65,7 @@ def test_log_marginal_is_that_of_the_sum(params):
     assert abs(found.log_prob[0] - exact) < 4 * found.standard_error[0]
 
 
-@pytest.mark.parametrize("straight_through", [drill(False), True])
+@pytest.mark.parametrize("straight_through", [False, True])
 def test_gumbel_softmax_follows_its_definition(params, straight_through):
     """The gradient of E log p(x | y) - KL(q || p), y = softmax((logits + g) / t), at the noise that it draws."""
     objective = gumbel_softmax(MODEL, num_particles=3, temperature=0.7, straight_through=straight_through)

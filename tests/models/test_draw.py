@@ -224,7 +224,7 @@ def case(name):
     return Case(image_shape, *functions, **fields)
 
 
-@pytest.mark.parametrize("name", rarely(CASES, "colours, one filter", "colours, dense canvas"))
+@pytest.mark.parametrize("name", rarely(CASES, "colours, dense canvas"))
 def test_glimpses_are_the_papers(x64, name):
     """A draw of q, all terms, their gradient along the draw, and canvases: those of a plain loop."""
     toy = case(name)
